@@ -52,7 +52,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hyperderm import registry
-from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import Cluster, connect, quiet_ray
 from hyperderm.config import Experiment, TrainingConfig
 from hyperderm.cubes.cube import Cube, Lesion
@@ -65,8 +64,8 @@ from hyperderm.settings import PENDING, TaskConfig
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.synthetic import SyntheticCube, write_synthetic
 from hyperderm.store.writer import write_store
-from hyperderm.tags import MANIFEST_TAG
 from tests.bench import proof_record
+from tests.bench.grid_run import judged
 from tests.studies.worlds import origin
 
 if TYPE_CHECKING:
@@ -202,29 +201,10 @@ def answer(
     folder: Path, kind: Kind, seed: int, cluster: Cluster, classifiers: int, concurrent: int, short: bool = False
 ) -> "Outcome":
     """Make the world of a seed, run its grid and return what the report says."""
-    from hyperderm.cluster.shared_store import shared_store
-    from hyperderm.reports.ablation.gather import conclude
-    from hyperderm.studies.ablation.grid import run_grid
-    from hyperderm.studies.ablation.plan import make_plan
-    from hyperderm.studies.ablation.queue import JobQueue
-    from hyperderm.studies.ablation.records import GridFolder, record_plan
-    from hyperderm.workflows.run_tracking import real_set
-
     store, photographs = world(folder, kind, seed)
-    place = GridFolder(folder / "grid")
-    place.path.mkdir()
     perfect = perfect_sets(folder, kind, seed, store) if kind.perfect else {}
     wanted = grid(kind, photographs, perfect, classifiers, concurrent, short)
-    plan = record_plan(place.path, make_plan(wanted, store, experiments(kind.residual)))
-    queue = JobQueue(place, plan.jobs, Observers(), lambda job: 1.0)
-    origin = {"run": f"proof_world-{seed}", MANIFEST_TAG: store.manifest.fingerprint}
-    run_grid(plan, queue, shared_store(store), cluster, place, origin)
-    if queue.failed:
-        raise SystemExit("\n".join(f"{queue.jobs[key].label}: {why}" for key, why in queue.failed.items()))
-    held = real_set(store, plan.selections[0].validation, plan.grid.size)
-    outcome = conclude(plan, place, {}, queue.failed, [], held)
-    assert outcome is not None
-    return outcome
+    return judged(wanted, store, experiments(kind.residual), folder, cluster, f"proof_world-{seed}")
 
 
 def main() -> int:
