@@ -8,7 +8,7 @@ from hyperderm.studies.ablation import estimate as module
 from hyperderm.studies.ablation.estimate import COMPRESSED, OVERHEAD_S, Cost, Estimate, estimate, measure_here
 from hyperderm.studies.ablation.jobs import SPARE, Job
 from hyperderm.studies.ablation.records import GridFolder
-from tests.studies.grids import finish, plan
+from tests.studies.grids import SIZE, finish, plan
 
 
 def job(key: str, stage: str = "cell", needs: tuple[str, ...] = ()) -> Job:
@@ -108,5 +108,7 @@ def test_a_measurement_runs_the_real_steps(real):
         assert 0 < cost.step < 5
         assert 0 < cost.validation < 30
         assert cost.checkpoint > 4 * 5000  # bytes of weights and optimizer
+    copies = plan(real, arms=["noisy_copies"], folds=[0]).stage("generator")[0]
+    assert measure_here(copies, real.manifest, 24).checkpoint > 24 * 16 * SIZE**2 * 4  # it keeps train's cubes
     pretraining = plan(real, arms=["pretrain"], models=["small_cnn"], folds=[0]).stage("cell")[0]
     assert measure_here(pretraining, real.manifest, 24).step > 0

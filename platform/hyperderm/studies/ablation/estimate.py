@@ -19,6 +19,7 @@ from hyperderm.identity import shaping
 from hyperderm.learners.base import Compute
 from hyperderm.learners.data import CubeSet, TrainData
 from hyperderm.learners.scaling import Scaling
+from hyperderm.learners.spec import FLOAT
 from hyperderm.store.manifest import Manifest, Role
 from hyperderm.store.reader import open_store
 from hyperderm.strict import fingerprint
@@ -288,9 +289,10 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     """Return the cost of a step, a validation and a checkpoint here, measured on noise cubes of the experiment's shape."""
     experiment = job.experiment
     assert experiment is not None
-    if experiment.learner.fit_once:
-        return Cost(0.0, 0.004 * train, 2_000)
     size, bands = experiment.data.size, len(manifest.wavelengths_nm)
+    if experiment.learner.fit_once:
+        held = train * bands * size**2 * FLOAT  # a generator may keep all cubes that it was fitted to
+        return Cost(0.0, 0.004 * train, 2_000 + held * (experiment.learner.role == "generator"))
     count = _measured(experiment)
     noise = torch.rand(count, bands, size, size, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.2
     diagnoses = tuple("melanoma" if row % 2 else "dysplastic_nevus" for row in range(count))
