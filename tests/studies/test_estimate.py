@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from hyperderm import registry
 from hyperderm.studies.ablation import estimate as module
 from hyperderm.studies.ablation.estimate import COMPRESSED, OVERHEAD_S, Cost, Estimate, estimate, measure_here
 from hyperderm.studies.ablation.jobs import SPARE, Job
@@ -108,7 +109,8 @@ def test_a_measurement_runs_the_real_steps(real):
         assert 0 < cost.step < 5
         assert 0 < cost.validation < 30
         assert cost.checkpoint > 4 * 5000  # bytes of weights and optimizer
-    copies = plan(real, arms=["noisy_copies"], folds=[0]).stage("generator")[0]
+    copier = registry.experiment("noisy_copies", "small").override({"data.size": SIZE})
+    copies = replace(plan(real, folds=[0]).stage("generator")[0], experiment=copier)
     assert measure_here(copies, real.manifest, 24).checkpoint > 24 * 16 * SIZE**2 * 4  # it keeps train's cubes
     pretraining = plan(real, arms=["pretrain"], models=["small_cnn"], folds=[0]).stage("cell")[0]
     assert measure_here(pretraining, real.manifest, 24).step > 0
