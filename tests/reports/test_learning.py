@@ -14,6 +14,7 @@ from hyperderm.reports.ablation.learning import (
     curve_sentence,
     curve_table,
     learning_sentences,
+    rate_sentences,
     rate_table,
     rates_csv,
 )
@@ -101,6 +102,32 @@ def test_a_rate_is_told_with_its_span_or_with_why_there_is_none(grid):
     assert [row[-1] for row in rows] == ["0.50", "not defined"]
     found = list(csv.DictReader(io.StringIO(rates_csv(analysis))))
     assert [row["rate"] for row in found] == ["", "0.5"]
+
+
+def test_of_many_rates_those_of_arms_that_help_are_told_and_the_others_by_their_range(grid):
+    rate = ExchangeRate(
+        "shsgan_1", "small_cnn", "oversampled_1", 48, 48, Estimate(0.02, 0.0, 0.04, "m"), Estimate(0.5, 0.1, 0.9, "m")
+    )
+    others = [
+        replace(rate, arm=f"other_{k}", rate=Estimate(value, value - 0.1, value + 0.1, "m"))
+        for k, value in enumerate((-0.2, 0.05, 0.3))
+    ]
+    helps = Decision("shsgan_1", "small_cnn", "oversampled_1", "helps", 0.1)
+    analysis = replace(grid[1], rates=(others[0], rate, *others[1:]), decisions=(helps,))
+    mine = "A synthetic melanoma of shsgan_1 is worth 0.50 real ones [0.10, 0.90] to small_cnn."
+    assert rate_sentences(analysis) == [
+        mine,
+        "To small_cnn, the best estimates of 3 other arms are −0.20 to 0.30 real melanomas for a synthetic one (below 0: it "
+        "harms), 2 of their intervals leave out 0 (rates.csv).",
+    ]
+    undecided = replace(analysis, decisions=(replace(helps, verdict="cannot tell"),))
+    doubtful = replace(analysis, decisions=(helps, replace(helps, arm="noisy_1", negative=True)))
+    for made in (undecided, doubtful):
+        (said,) = rate_sentences(made)
+        assert "the best estimates of 4 arms are −0.20 to 0.50 real melanomas" in said
+    pair = replace(analysis, rates=(others[0], rate, others[2]))
+    assert rate_sentences(pair)[1].startswith("To small_cnn, the best estimates of 2 other arms")
+    assert len(rate_sentences(replace(analysis, rates=(others[0], rate)))) == 2
 
 
 def test_every_point_of_every_model_is_shown(grid):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from hyperderm.reports.ablation.facts import ReportFacts
+from hyperderm.reports.ablation.facts import ReportFacts, helping_controls
 from hyperderm.reports.document import Cell, Column, Row, Table
 from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, wrapped
 from hyperderm.reports.number_format import number, percent, signed, span, tally
@@ -77,11 +77,19 @@ def learning_sentences(analysis: Analysis) -> list[str]:
 
 
 def rate_sentences(analysis: Analysis) -> list[str]:
-    """Return what each synthetic arm is worth, where that is defined; one sentence tells why for all others of a model."""
+    """Return what each synthetic arm is worth, where that is defined; one sentence tells why for all others of a model.
+
+    Of more than `_TOLD` arms of a model, those that help are told one by one, and the others by their range.
+    """
+    trusted = not helping_controls(analysis)
+    helping = {(each.arm, each.model) for each in analysis.decisions if each.verdict == HELPS and trusted}
     said: list[str] = []
     for model in dict.fromkeys(each.model for each in analysis.rates):
         mine = [each for each in analysis.rates if each.model == model and each.rate.value is not None]
-        said += [_rates_between(mine)] if len(mine) > _TOLD else map(rate_sentence, mine)
+        told = [each for each in mine if len(mine) <= _TOLD or (each.arm, model) in helping]
+        said += map(rate_sentence, told)
+        if others := [each for each in mine if each not in told]:
+            said.append(_rates_between(others, "other " if told else ""))
     silent = [each for each in analysis.rates if each.rate.value is None]
     for model in dict.fromkeys(each.model for each in silent):
         reasons = dict.fromkeys(re.sub(r"-(?=\d)", "−", each.rate.reason) for each in silent if each.model == model)
@@ -89,13 +97,15 @@ def rate_sentences(analysis: Analysis) -> list[str]:
     return said
 
 
-def _rates_between(rates: Sequence[ExchangeRate]) -> str:
+def _rates_between(rates: Sequence[ExchangeRate], other: str) -> str:
+    if len(rates) == 1:
+        return rate_sentence(rates[0])
     values = [each.rate.value for each in rates if each.rate.value is not None]
     ends = [(each.rate.low, each.rate.high) for each in rates]
     sure = sum((low is not None and low > 0) or (high is not None and high < 0) for low, high in ends)
     beside = f"{sure} of their intervals leave out 0" if sure else "but every interval includes 0"
     return (
-        f"To {rates[0].model}, the best estimates of {len(rates)} arms are {number(min(values), 2)} to "
+        f"To {rates[0].model}, the best estimates of {len(rates)} {other}arms are {number(min(values), 2)} to "
         f"{number(max(values), 2)} real melanomas for a synthetic one (below 0: it harms), {beside} (rates.csv)."
     )
 
