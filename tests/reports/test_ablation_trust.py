@@ -18,6 +18,7 @@ from hyperderm.reports.ablation.answer import (
     in_short,
     silent_controls,
 )
+from hyperderm.reports.ablation.effect_figures import forest
 from hyperderm.reports.ablation.facts import Dose, Shortcut, verdict_of
 from hyperderm.reports.ablation.meter import shortcuts
 from hyperderm.reports.ablation.sections import content
@@ -29,6 +30,7 @@ from hyperderm.statistics.ablation_results import Estimate, UndeclaredDifference
 from hyperderm.statistics.intervals import hanley_mcneil
 from hyperderm.studies.ablation.choice import Choice
 from tests.reports import ablation_cases as cases
+from tests.reports.figure_words import check_words, texts
 from tests.reports.test_ablation_write import plain_figures
 from tests.studies import grids
 
@@ -59,7 +61,7 @@ def facts(**changes):
     return cases.facts(arms=ARMS, doses=DOSES, negative=("noisy_1",), **changes)
 
 
-def texts(table):
+def cells(table):
     return [[" ".join((cell.text, cell.sub)).strip() for cell in row.cells] for row in table.rows]
 
 
@@ -77,13 +79,25 @@ def test_a_negative_control_that_helps_is_told_before_all_else(tmp_path, monkeyp
     for written in (text, page):
         assert "it helps" not in written
         assert written.count(QUALIFIED) == 1
-        assert "Of 2 synthetic arms (counted per model), 1 would be said to help, 1 cannot be told." in written
+        assert "(ways to show synthetic cubes, counted per model), 1 would be said to help, 1 cannot be told." in written
         assert "No verdict here is to be trusted, since a negative control helps." in written
     told = {(c.arm, c.model): verdict_of(analysis, c) for c in facts().declared.contrasts if c.reference == "real"}
     assert told["noisy_1", CNN] == "helps"
     assert told["shsgan_1", SPECTRAL] == "not trusted"
     assert told["shsgan_1", CNN] == "cannot tell"
-    assert {each.text for row in contrast_table(analysis, facts()).rows for each in row.cells[-1:]} >= {*told.values()}
+    last = {(row.cells[0].text, row.cells[-1].text, row.cells[-1].tone) for row in contrast_table(analysis, facts()).rows}
+    assert {("noisy_1", "helps", "bad"), ("shsgan_1", "not trusted", "bad"), ("shsgan_1", "cannot tell", "quiet")} <= last
+    assert set(told.values()) <= {verdict for _, verdict, _ in last}
+
+
+def test_negative_controls_are_marked_in_the_forest_plot_and_come_last():
+    words = [text.get_text() for text, _ in texts(forest(analysed(), facts()))]
+    marked = [word for word in words if "†" in word]
+    check_words(forest(analysed(), facts()))
+    assert marked[0:2] == ["noisy_1 †"] * 2
+    assert marked[2:] == ["† negative control, must not help"]
+    assert [word for word in words if word in ("shsgan_1", "noisy_1 †")] == ["shsgan_1", "noisy_1 †"] * 2
+    assert not [text for text, _ in texts(forest(cases.analysis(), cases.facts())) if "†" in text.get_text()]
 
 
 def test_where_no_negative_control_helps_an_answer_stands_unqualified():
@@ -93,7 +107,7 @@ def test_where_no_negative_control_helps_an_answer_stands_unqualified():
     said = " ".join(decision_sentences(analysis))
     assert "against oversampled_1: it helps." in said
     assert "1 helps, 1 cannot be told" in said
-    assert "None was shown to help, in 2 comparisons, as it must be" in said
+    assert "No: in 2 comparisons, no set that can teach nothing new about melanoma was shown to help, as it must be" in said
     differences = next(each for each in content(analysis, facts(), []).sections if each.key == "differences")
     assert "to be trusted" not in differences.paragraphs[0]
 
@@ -130,7 +144,7 @@ def test_negative_controls_that_were_left_out_are_named():
         analysis, decisions=tuple(each for each in analysis.decisions if each.model == CNN or not each.negative)
     )
     said = dict(answer_lines(analysis, known.lacking_controls))["Did any negative control help?"]
-    assert said[0].startswith("None was shown to help, in 1 comparison,")
+    assert said[0].startswith("No: in 1 comparison, no set that can")
     assert said[1:] == [
         f"{SPECTRAL} lacks noisy_1 (no flips) and shuffled_1 (one class), which the plan left out, so no negative control "
         "says whether its answers can be trusted.",
@@ -162,8 +176,8 @@ def test_combinations_that_were_left_out_are_listed_by_model_and_reason(tmp_path
 
 RESTS = Shortcut("shsgan_1", CNN, 0.95, 0.99, (0.6, 0.9), (0.2, 0.25))
 SAID = (
-    f"{CNN} seems to recognise synthetic cubes instead of melanoma: in arm shsgan_1 it gives synthetic melanomas that it "
-    "never saw a mean probability of melanoma of 0.90, but unseen real ones 0.60; the set is told from real cubes with an "
+    f"{CNN} seems to recognise synthetic cubes instead of melanoma: in arm shsgan_1 its mean probability of melanoma is "
+    "0.90 for synthetic melanomas that it never saw, but 0.60 for unseen real ones; the set is told from real cubes with an "
     "AUROC of 0.99."
 )
 
@@ -172,12 +186,12 @@ SAID = (
     ("found", "said"),
     [
         ([RESTS], [SAID]),
-        ([RESTS, replace(RESTS, arm="noisy_1", melanoma=(0.6, 0.85))], [f"{SAID} So it is in 1 more arm."]),
+        ([RESTS, replace(RESTS, arm="noisy_1", melanoma=(0.6, 0.85))], [f"{SAID} The same is seen in noisy_1."]),
         (
             [replace(RESTS, arm="noisy_1", melanoma=(0.6, 0.85), negative=(0.2, 0.5)), RESTS, replace(RESTS, arm="third")],
             [
-                f"{SAID} So it is in 2 more arms. In noisy_1 it gives synthetic lesions that are no melanoma 0.50, real "
-                "ones 0.20."
+                f"{SAID} The same is seen in noisy_1, third. In noisy_1 it gives synthetic lesions that are no melanoma "
+                "0.50, real ones 0.20."
             ],
         ),
         ([replace(RESTS, model=SPECTRAL), RESTS], [SAID.replace(CNN, SPECTRAL), SAID]),
@@ -207,7 +221,7 @@ def test_the_meter_stands_beside_every_arms_gain():
         RESTS, Shortcut("shsgan_only", CNN, 0.7, None, (0.5, 0.3), (0.2, 0.3)), Shortcut("shsgan_1", SPECTRAL),
     )  # fmt: skip
     table = shortcut_table(analysis, facts(shortcuts=found))
-    assert texts(table) == [
+    assert cells(table) == [
         ["shsgan_1", CNN, "+0.050 [+0.010, +0.090]", "0.95", "0.99", "0.60 → 0.90", "0.20 → 0.25"],
         ["shsgan_only", CNN, "−0.123 [−0.200, −0.050]", "0.70", "–", "0.50 → 0.30", "0.20 → 0.30"],
         ["shsgan_1", SPECTRAL, *["–"] * 5],
@@ -259,7 +273,7 @@ def test_how_often_each_arm_was_chosen_is_told():
     made.append(Choice("shsgan_chosen", SPECTRAL, 0, 0, "shsgan_x0.5", losses))
     known = facts(choices=tuple(made))
     table = choice_table(known)
-    assert texts(table) == [
+    assert cells(table) == [
         ["shsgan_chosen", CNN, "shsgan_x1 2 of 3, shsgan_x0.5 1 of 3"],
         ["shsgan_chosen", SPECTRAL, "shsgan_x0.5 1 of 1"],
     ]

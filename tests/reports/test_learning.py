@@ -50,14 +50,14 @@ def analysed_curve():
 
 def test_what_the_curve_says_in_words():
     assert (
-        "would help spectral_logistic: each doubling, from 12 to 48 in train, changes its AUROC by +0.030 [+0.010, +0.050]"
-        in curve_sentence(curve(WOULD_HELP, 0.01, 0.03, 0.05))
+        "would help spectral_logistic: each doubling, from 12 to 48 melanomas in training, changes its AUROC by +0.030 "
+        "[+0.010, +0.050]" in curve_sentence(curve(WOULD_HELP, 0.01, 0.03, 0.05))
     )
     flat = curve(WOULD_NOT, -0.01, 0.0, 0.005)
     alone = (
         "More real melanomas alone are not expected to help spectral_logistic, as it is trained here: each doubling, from "
-        "12 to 48 in train, changes its AUROC by 0.000 [−0.010, +0.005], which is less than the 0.01 that would be worth "
-        "them."
+        "12 to 48 melanomas in training, changes its AUROC by 0.000 [−0.010, +0.005], which is less than the 0.01 that "
+        "would be worth them."
     )
     assert curve_sentence(flat) == f"{alone} {ELSEWHERE}"
     assert curve_sentence(flat, helped=True) == alone
@@ -117,8 +117,8 @@ def test_of_many_rates_those_of_arms_that_help_are_told_and_the_others_by_their_
     mine = "A synthetic melanoma of shsgan_1 is worth 0.50 real ones [0.10, 0.90] to small_cnn."
     assert rate_sentences(analysis) == [
         mine,
-        "To small_cnn, the best estimates of 3 other arms are −0.20 to 0.30 real melanomas for a synthetic one (below 0: it "
-        "harms), 2 of their intervals leave out 0 (rates.csv).",
+        "To small_cnn, the best estimates of 3 other arms are −0.20 to 0.30 real melanomas for a synthetic one (below 0: "
+        "less than none), 2 of their intervals exclude 0 (rates.csv).",
     ]
     undecided = replace(analysis, decisions=(replace(helps, verdict="cannot tell"),))
     doubtful = replace(analysis, decisions=(helps, replace(helps, arm="noisy_1", negative=True)))

@@ -95,7 +95,7 @@ def test_a_helpful_arm_helps_and_a_copier_cannot_be_told(analysis):
 def test_a_harmful_arm_hurts():
     found = analyse(grid((2.2, 2.2, 1.4), spectral=False), FAMILY[:2], resamples=100)
     assert [decision.verdict for decision in found.decisions] == ["hurts"]
-    assert "it hurts" in decision_sentences(found)[4]
+    assert "it hurts" in decision_sentences(found)[5]
     assert "1 hurts" in decision_sentences(found)[3]
 
 
@@ -123,7 +123,7 @@ def test_negative_controls_are_a_family_of_their_own(table, analysis):
     assert both.contrasts[2:] == analyse(table, FAMILY[2:], resamples=300).contrasts
     assert both.contrasts[0].adjusted_p < analysis.contrasts[0].adjusted_p
     assert [decision.negative for decision in both.decisions] == [False, True]
-    assert "over 2 declared contrasts" in " ".join(decision_sentences(both))
+    assert "for 2 declared comparisons" in " ".join(decision_sentences(both))
     left = analyse(table, FAMILY, resamples=300, negative=["copier_x1"], unanswered=2)
     assert left.contrasts[2:] == both.contrasts[2:]
     assert left.contrasts[0].adjusted_p > both.contrasts[0].adjusted_p
@@ -161,11 +161,13 @@ def test_sentences_say_the_numbers(analysis):
     contrast = next(c for c in analysis.contrasts if (c.arm, c.reference) == ("shsgan_x1", "real"))
     expected = f"+{contrast.difference:.3f} [{contrast.adjusted_low:+.3f}, {contrast.adjusted_high:+.3f}] against real"
     assert any(expected in sentence for sentence in said)
-    assert said[0].startswith(f"{analysis.melanomas} melanomas and {analysis.lesions - analysis.melanomas} other lesions")
-    assert said[1].startswith("With real cubes alone, the AUROC of melanoma is ")
+    others = analysis.lesions - analysis.melanomas
+    assert said[0].startswith(f"Each of {analysis.melanomas} melanomas and {others} other lesions (")
+    assert said[1].startswith("With real cubes alone, the AUROC of melanoma (0.5 is guessing, 1 is perfect) is ")
     assert said[2].startswith("No learning curve was asked for")
     assert "Of 2 synthetic arms" in said[3]
     assert "1 helps, 1 cannot be told" in said[3]
+    assert said[4].startswith("An arm helps only if it beats real cubes alone and also its control")
     assert any(sentence.startswith("The grid holds none with a result") for sentence in said)
     assert all(sentence.endswith(".") for sentence in said)
     assert not re.search(r"nan|None|inf\b", " ".join(said))

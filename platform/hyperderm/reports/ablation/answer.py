@@ -25,7 +25,7 @@ def decision_sentence(analysis: Analysis, made: Decision) -> str:
         HELPS: "it helps" if trusted else "it would be said to help, but this is not to be trusted, see above",
         HURTS: "it hurts",
         CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas a true difference of "
-        f"{number(made.detectable)} is found four times in five",
+        f"{number(made.detectable)} would have been shown four times in five",
     }[made.verdict]
     references = dict.fromkeys([REAL, made.control, *([made.hurdle] if made.hurdle else [])])
     changes = [f"by {_change(mine[name])} against {name}" for name in references]
@@ -54,6 +54,7 @@ NO_CONTROL = (
 )
 IN_PARAGRAPH = 2
 """Verdicts that a paragraph can hold; more become a list."""
+_WAYS = "ways to show synthetic cubes, counted per model"
 Line = tuple[str, list[str]]
 """A question, or a heading, and the sentences that answer it."""
 
@@ -69,8 +70,9 @@ def answer_lines(analysis: Analysis, lacking: Sequence[LeftOut] = ()) -> list[Li
     """
     a = analysis
     tested = (
-        f"{a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions of {a.groups} images were tested by models "
-        f"that had not seen them ({_many(len(a.folds), 'fold')}, {_many(len(a.seeds), 'seed')})."
+        f"Each of {a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions ({a.groups} images) was scored by "
+        f"models that were not trained on it ({_many(len(a.folds), 'fold')}: parts that are tested in turn; "
+        f"{_many(len(a.seeds), 'seed')}: trainings of each model)."
     )
     seeds = [
         "Each model was trained once for each fold (one seed): no interval holds how much training again would change the "
@@ -116,11 +118,11 @@ def _range(analysis: Analysis) -> str:
     asked = [each for each in analysis.contrasts if each.arm not in controls]
     changes, sure = [each.difference for each in asked], sum(each.adjusted_low * each.adjusted_high > 0 for each in asked)
     shown = [each.detectable for each in analysis.decisions if not each.negative]
-    beside = f"{sure} of their {len(asked)} intervals leave out 0" if sure else f"all {len(asked)} intervals include 0"
+    beside = f"{sure} of their {len(asked)} intervals exclude 0" if sure else f"all {len(asked)} intervals include 0"
     return (
-        f"The differences in AUROC lie between {signed(min(changes))} and {signed(max(changes))}; {beside}. A true one of "
-        f"{number(min(shown))} to {number(max(shown))}, by arm, is found four times in five: smaller gains or harms remain "
-        "possible. The report lists each verdict."
+        f"The differences in AUROC lie between {signed(min(changes))} and {signed(max(changes))}; {beside}. A true "
+        f"difference of {number(min(shown))} to {number(max(shown))}, depending on the arm, would have been shown four "
+        "times in five; smaller gains or harms may have gone unseen. Each verdict is listed below."
     )
 
 
@@ -129,7 +131,8 @@ def _real_alone(a: Analysis) -> list[str]:
     told = [
         f"{number(each.bounds[0])} {span(*each.bounds[1:])} with {model}" for model, each in found if each.low is not None
     ]
-    return [f"With real cubes alone, the AUROC of melanoma is {' and '.join(told)}."] if told else []
+    scale = "the AUROC of melanoma (0.5 is guessing, 1 is perfect)"
+    return [f"With real cubes alone, {scale} is {' and '.join(told)}."] if told else []
 
 
 def _decided(a: Analysis) -> list[str]:
@@ -139,9 +142,15 @@ def _decided(a: Analysis) -> list[str]:
     controls = {each.arm for each in a.decisions if each.negative}
     count = sum(each.arm not in controls for each in a.contrasts) + a.unanswered
     family = (
-        f"Intervals are Holm-adjusted over {_many(count, 'declared contrast')} (family level {number(a.family_level, 2)})."
+        f"Intervals are widened for {_many(count, 'declared comparison')} (Holm-adjusted, family level "
+        f"{number(a.family_level, 2)})."
     )
-    return [_summary(asked, not control_warnings(a)), *(decision_sentence(a, each) for each in asked), family]
+    hurdles = "".join(f" and {name}" for name in dict.fromkeys(each.hurdle for each in asked if each.hurdle))
+    rule = (
+        f"An arm helps only if it beats real cubes alone{hurdles} and also its control, which was shown real cubes in place "
+        "of the synthetic ones."
+    )
+    return [_summary(asked, not control_warnings(a)), rule, *(decision_sentence(a, each) for each in asked), family]
 
 
 def control_warnings(a: Analysis) -> list[str]:
@@ -164,8 +173,8 @@ def silent_controls(a: Analysis) -> list[str]:
     if control_warnings(a):
         return []
     return [
-        f"None was shown to help, in {_many(len(controls), 'comparison')}, as it must be: their cubes can teach nothing new "
-        "about melanoma. Where few cases are tested, this is weak reassurance."
+        f"No: in {_many(len(controls), 'comparison')}, no set that can teach nothing new about melanoma was shown to help, "
+        "as it must be. Where few cases are tested, this is weak reassurance."
     ]
 
 
@@ -188,9 +197,9 @@ def _summary(asked: Sequence[Decision], trusted: bool) -> str:
     open_ones = verdicts.count(CANNOT_TELL)
     if open_ones == len(verdicts):
         arms = _many(len(asked), "synthetic arm")
-        return f"This cannot be told: of {arms} (counted per model), none was shown to help or to hurt."
+        return f"This cannot be told: of {arms} ({_WAYS}), none was shown to help or to hurt."
     left = [f"{open_ones} cannot be told"] if open_ones else []
-    return f"Of {_many(len(verdicts), 'synthetic arm')} (counted per model), {', '.join(parts + left)}."
+    return f"Of {_many(len(verdicts), 'synthetic arm')} ({_WAYS}), {', '.join(parts + left)}."
 
 
 def _change(result: ContrastResult) -> str:

@@ -32,6 +32,7 @@ _SIZE = 8.5
 _EDGE = 0.2
 _NAME_MOST, _REFERENCE_MOST = 2.2, 1.75
 _COLUMNS = (("difference [95 % interval]", 1.78), ("Holm-adjusted", 1.2), ("p, adjusted", 0.78), ("verdict", 0.78))
+_SHAM = "†"
 _STRIPE = "#f6f6f6"
 _VERDICTS = {HELPS: "#00694c", HURTS: "#a84300", CANNOT_TELL: QUIET}
 _OUTLIER = 3.0  # an interval may stretch the axis to this many times the median reach; beyond it ends in an arrow
@@ -57,9 +58,15 @@ class _Line:
 
 @dataclass(frozen=True)
 class _Block:
-    """The contrasts of one arm and model; `header` is the height of the model's name, set on the model's first block."""
+    """The contrasts of one arm and model.
+
+    Attributes:
+        label: the arm's name, with `_SHAM` for a negative control.
+        header: the height of the model's name, set on the model's first block.
+    """
 
     arm: str
+    label: str
     model: str
     lines: tuple[_Line, ...]
     header: float | None
@@ -75,9 +82,10 @@ def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
     Declared contrasts without a result keep their row, which says that there is no result.
     """
     blocks, depth = _blocks(analysis, facts)
+    sham = any(block.label != block.arm for block in blocks)
     height = _HEAD + depth + _FOOT
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    names = min(_NAME_MOST, max((text_width(b.arm, _SIZE, "bold") for b in blocks), default=1.0) + 0.1)
+    names = min(_NAME_MOST, max((text_width(b.label, _SIZE, "bold") for b in blocks), default=1.0) + 0.1)
     references = [text_width(part, _SIZE) for b in blocks for line in b.lines for part in line.reference.split("\n")]
     reference_at = _EDGE + names + 0.15
     left = reference_at + max(references, default=1.0) + 0.2
@@ -96,6 +104,9 @@ def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
         for line in block.lines:
             _interval(axes, line, table[block.arm], reach)
     _frame(axes, reach, right)
+    if sham:
+        words: dict[str, Any] = {"fontsize": 8.5, "color": QUIET, "va": "bottom"}
+        figure.text(_EDGE / WIDTH, 1 - (_HEAD - 0.1) / height, f"{_SHAM} negative control, must not help", **words)
     return figure
 
 
@@ -105,7 +116,7 @@ def _blocks(analysis: Analysis, facts: ReportFacts) -> tuple[list[_Block], float
     asked = list(dict.fromkeys([*facts.declared.contrasts, *(Contrast(*key) for key in found)]))
     y, made = 0.0, list[_Block]()
     for model in facts.models:
-        arms = facts.ordered({c.arm for c in asked if c.model == model})
+        arms = sorted(facts.ordered({c.arm for c in asked if c.model == model}), key=lambda arm: arm in facts.negative)
         header = y + _HEADER / 2 if arms else None
         y += _HEADER * bool(arms)
         for arm in arms:
@@ -115,7 +126,8 @@ def _blocks(analysis: Analysis, facts: ReportFacts) -> tuple[list[_Block], float
                 half = (_ROW + _MORE * reference.count("\n")) / 2
                 lines.append(_Line(contrast, found.get((arm, contrast.reference, model)), reference, y + half, half))
                 y += 2 * half
-            made.append(_Block(arm, model, tuple(lines), header))
+            label = f"{arm} {_SHAM}" if arm in facts.negative else arm
+            made.append(_Block(arm, label, model, tuple(lines), header))
             y, header = y + _GAP, None
     return made, max(y, _ROW)
 
@@ -151,7 +163,7 @@ def _words(
         base_header = base | {"fontsize": 9.5, "fontweight": "bold", "color": QUIET}
         axes.text(_EDGE, block.header, wrapped(block.model, 4.5, 9.5, 1, "bold"), **base_header)
     rows = max(1, round(sum(2 * line.half for line in block.lines) / 0.17))
-    axes.text(_EDGE, block.middle, wrapped(block.arm, names, _SIZE, rows, "bold"), **base | {"fontweight": "bold"})
+    axes.text(_EDGE, block.middle, wrapped(block.label, names, _SIZE, rows, "bold"), **base | {"fontweight": "bold"})
     for line in block.lines:
         axes.text(reference_at, line.y, line.reference, linespacing=1.1, **base)
         if line.result is None:
@@ -164,7 +176,8 @@ def _words(
             axes.text(x + width - 0.08, line.y, text, ha="right", **base)
             x += width
     for y, verdict in verdicts.items():
-        look = base | {"color": _VERDICTS.get(verdict, QUIET), "fontweight": "bold"}
+        alarm = verdict == HELPS and block.label != block.arm  # a negative control
+        look = base | {"color": _VERDICTS[HURTS] if alarm else _VERDICTS.get(verdict, QUIET), "fontweight": "bold"}
         axes.text(WIDTH - _EDGE, y, verdict, ha="right", **look)
 
 

@@ -48,7 +48,8 @@ def curve_sentence(curve: LearningCurve, helped: bool = False) -> str:
     value, low, high = slope.bounds
     first, last = (tally(round(end([point.melanomas for point in curve.points]))) for end in (min, max))
     each = (
-        f"each doubling, from {first} to {last} in train, changes its AUROC by {signed(value)} {span(low, high, signs=True)}"
+        f"each doubling, from {first} to {last} melanomas in training, changes its AUROC by {signed(value)} "
+        f"{span(low, high, signs=True)}"
     )
     if curve.usefulness == WOULD_HELP:
         return f"More real melanomas would help {model}: {each}."
@@ -103,10 +104,10 @@ def _rates_between(rates: Sequence[ExchangeRate], other: str) -> str:
     values = [each.rate.value for each in rates if each.rate.value is not None]
     ends = [(each.rate.low, each.rate.high) for each in rates]
     sure = sum((low is not None and low > 0) or (high is not None and high < 0) for low, high in ends)
-    beside = f"{sure} of their intervals leave out 0" if sure else "but every interval includes 0"
+    beside = f"{sure} of their intervals exclude 0" if sure else "but every interval includes 0"
     return (
         f"To {rates[0].model}, the best estimates of {len(rates)} {other}arms are {number(min(values), 2)} to "
-        f"{number(max(values), 2)} real melanomas for a synthetic one (below 0: it harms), {beside} (rates.csv)."
+        f"{number(max(values), 2)} real melanomas for a synthetic one (below 0: less than none), {beside} (rates.csv)."
     )
 
 

@@ -21,6 +21,7 @@ from hyperderm.statistics.ablation_results import REAL, Analysis
 SHORTCUTS_CSV = "shortcuts.csv"
 SHIFT = 0.2
 """Difference in mean probability of melanoma from which on a warning says that a decision rests on a shortcut."""
+_NAMED = 3
 _LANE, _HEAD, _FOOT = 0.3, 0.55, 0.55  # inches
 
 
@@ -30,24 +31,30 @@ def shortcut_warnings(facts: ReportFacts) -> list[str]:
     for model in dict.fromkeys(each.model for each in facts.shortcuts):
         sure = [each for each in facts.shortcuts if each.model == model and _rests(each)]
         if sure:
-            most = max(sure, key=lambda each: _shift(each.melanoma) or 0.0)
+            most = max(sure, key=lambda each: (each.arm not in facts.negative, _shift(each.melanoma) or 0.0))
             assert most.melanoma is not None
             real, synthetic = most.melanoma
-            more = len(sure) - 1
-            others = f" So it is in {more} more arm{'s' * (more > 1)}." if more else ""
-            beside = next((each for each in sure if each.negative and (_shift(each.negative) or 0) >= SHIFT), None)
-            if beside and beside.negative:
-                calm, alarmed = beside.negative
-                others += (
-                    f" In {beside.arm} it gives synthetic lesions that are no melanoma {number(alarmed, 2)}, real ones "
-                    f"{number(calm, 2)}."
-                )
             said.append(
-                f"{model} seems to recognise synthetic cubes instead of melanoma: in arm {most.arm} it gives synthetic "
-                f"melanomas that it never saw a mean probability of melanoma of {number(synthetic, 2)}, but unseen real "
-                f"ones {number(real, 2)}; the set is told from real cubes with an AUROC of {number(max(_told(most)), 2)}."
-                f"{others}"
+                f"{model} seems to recognise synthetic cubes instead of melanoma: in arm {most.arm}"
+                f"{' (a negative control)' if most.arm in facts.negative else ''} its mean probability of melanoma is "
+                f"{number(synthetic, 2)} for synthetic melanomas that it never saw, but {number(real, 2)} for unseen real "
+                f"ones; the set is told from real cubes with an AUROC of {number(max(_told(most)), 2)}.{_beside(sure, most)}"
             )
+    return said
+
+
+def _beside(sure: Sequence[Shortcut], most: Shortcut) -> str:
+    """Return what is to be added on further arms, and on lesions that are no melanoma; "" if there is nothing."""
+    rest = [each.arm for each in sure if each is not most]
+    named = ", ".join(rest[:_NAMED]) + (f" and {len(rest) - _NAMED} more" if len(rest) > _NAMED else "")
+    said = f" The same is seen in {named}." if rest else ""
+    beside = next((each for each in sure if each.negative and (_shift(each.negative) or 0) >= SHIFT), None)
+    if beside and beside.negative:
+        calm, alarmed = beside.negative
+        said += (
+            f" In {beside.arm} it gives synthetic lesions that are no melanoma {number(alarmed, 2)}, real ones "
+            f"{number(calm, 2)}."
+        )
     return said
 
 

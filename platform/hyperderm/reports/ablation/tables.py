@@ -23,6 +23,7 @@ from hyperderm.statistics.ablation_results import (
 
 FIRST_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "f1", "balanced_accuracy")
 """The metrics of the main table; the second table shows all others."""
+_SHAM = "negative control"
 _TONES: dict[str, Tone] = {"helps": "good", "hurts": "bad", "cannot tell": "quiet", NOT_TRUSTED: "bad"}
 
 
@@ -85,7 +86,10 @@ def contrast_table(analysis: Analysis, facts: ReportFacts) -> Table:
         rows.append(Row((Cell(model),)))
         for key in (key for key in asked if key[2] == model):
             late = "declared after the first job had started" if Contrast(*key) in facts.declared.late else ""
-            rows.append(_contrast_row(Contrast(*key), found.get(key), verdict_of(analysis, Contrast(*key)), notes, late))
+            verdict = verdict_of(analysis, Contrast(*key))
+            tone: Tone = "bad" if verdict == "helps" and key[0] in facts.negative else _TONES.get(verdict, "")
+            arm = Cell(key[0], _SHAM if key[0] in facts.negative else "", notes.mark(late))
+            rows.append(_contrast_row(arm, Contrast(*key), found.get(key), Cell(verdict, tone=tone), notes))
     titles = ("difference", "Holm-adjusted interval", "p", "p, adjusted", "smallest detectable", "DeLong check")
     columns = (Column("arm", True), Column("against", True), *map(Column, titles), Column("verdict", True))
     caption = (
@@ -115,8 +119,8 @@ def _undeclared_row(each: UndeclaredDifference) -> Row:
     return Row((Cell(each.arm), Cell(signed(value), span(low, high, signs=True)), Cell(chance(each.p))))
 
 
-def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes: Notes, late: str) -> Row:
-    names = (Cell(asked.arm, "", notes.mark(late)), Cell(asked.reference))
+def _contrast_row(arm: Cell, asked: Contrast, c: ContrastResult | None, verdict: Cell, notes: Notes) -> Row:
+    names = (arm, Cell(asked.reference))
     if c is None:
         missing = notes.missing("declared before the run, but cells of this arm, its reference or this model are missing")
         return Row((*names, *[missing] * 6, Cell("")))
@@ -129,7 +133,7 @@ def _contrast_row(asked: Contrast, c: ContrastResult | None, verdict: str, notes
             Cell(chance(c.adjusted_p)),
             Cell(number(c.detectable)),
             _delong_cell(c, notes),
-            Cell(verdict, tone=_TONES.get(verdict, "")),
+            verdict,
         )
     )
 
