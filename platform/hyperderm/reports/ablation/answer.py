@@ -71,8 +71,8 @@ def answer_lines(analysis: Analysis, lacking: Sequence[LeftOut] = ()) -> list[Li
     a = analysis
     tested = (
         f"Each of {a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions ({a.groups} images) was scored by "
-        f"models that were not trained on it ({_many(len(a.folds), 'fold')}: parts that are tested in turn; "
-        f"{_many(len(a.seeds), 'seed')}: trainings of each model)."
+        f"models that were not trained on it ({_many(len(a.folds), 'fold')}: {_many(len(a.folds), 'part')} tested in turn; "
+        f"{_many(len(a.seeds), 'seed')}: {_many(len(a.seeds), 'training')} of each model)."
     )
     seeds = [
         "Each model was trained once for each fold (one seed): no interval holds how much training again would change the "
