@@ -1,11 +1,14 @@
 """What the worlds of `proof_world` said, world by world, in a file that runs add to, and what they say together.
 
+    python -m tests.bench.proof_record tests/bench/proof_world.json      # the table of the README
+
 The worlds of several seeds are independent, so the mean over worlds of a difference or of the curve's slope has Student's t
 interval, with one degree of freedom less than there are worlds. Nothing is adjusted in it: the declared answers are the
 verdicts of each world, these means only tell how large the effects are.
 """
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -15,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hyperderm.durable import write_whole
+from hyperderm.statistics.ablation_results import HELPS
 from hyperderm.statistics.intervals import critical
 from hyperderm.tags import COMMIT_TAG
 from hyperderm.tracking.provenance import provenance
@@ -22,6 +26,7 @@ from hyperderm.tracking.provenance import provenance
 if TYPE_CHECKING:
     from hyperderm.statistics.ablation_results import Analysis
 
+INFORMED, RIVALS = "colour_unmixing", ("copier", "blurred_average")
 World = dict[str, Any]
 """What the report of one world says, with the date, the commit and the seconds it took."""
 
@@ -91,6 +96,39 @@ def together(worlds: Mapping[int, World]) -> Iterator[str]:
             yield f"{arm} against {reference}: {_mean(values)}, mean {number}"
 
 
+def table(worlds: Mapping[int, World]) -> Iterator[str]:
+    """Yield the lines of a Markdown table with a row for each world; differences are those to an arm's control."""
+    titles = (
+        "seed", "gain a doubling of real melanomas", f"`{INFORMED}` against real", "against its control", "verdict",
+        "a cube is worth so many real melanomas", "copier", "blurred average", "negative controls that help", "run on",
+    )  # fmt: skip
+    yield f"| {' | '.join(titles)} |"
+    yield "|" + "---|" * len(titles)
+    for seed, said in sorted(worlds.items()):
+        arms = {arm: decision for arm, decision in said["decisions"].items() if not decision["negative"]}
+        mine, copier, blurred = (next(arm for arm in arms if arm.startswith(name)) for name in (INFORMED, *RIVALS))
+        rate = said["rates"][mine]
+        worth = rate if isinstance(rate, str) else f"{rate[0]:.2f} [{rate[1]:.2f}, {_top(rate[2]).lstrip('+')}]"
+        controls = [decision for decision in said["decisions"].values() if decision["negative"]]
+        helping = sum(decision["verdict"] == HELPS for decision in controls)
+        cells = (
+            str(seed), _told(said["curve"][0][:3]), _told(arms[mine]["against"]["real"]), _against_control(arms[mine]),
+            arms[mine]["verdict"], worth, *map(_against_control, (arms[copier], arms[blurred])),
+            f"{helping} of {len(controls)}", f"{said['date']}, {said['commit'][:7]}",
+        )  # fmt: skip
+        yield f"| {' | '.join(cells)} |".replace("-0.", "−0.")
+
+
+def _against_control(decision: Mapping[str, Any]) -> str:
+    """Return the difference of an arm to its control, the reference that is not `real`."""
+    return next(_told(found) for reference, found in decision["against"].items() if reference != "real")
+
+
+def _told(found: list[float]) -> str:
+    value, low, high = found
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def recorded(file: Path | None, world: Mapping[str, Any]) -> dict[int, World]:
     """Return the worlds that a file records by seed; {} without a file.
 
@@ -119,3 +157,8 @@ def _mean(values: list[float]) -> str:
     mean = float(np.mean(values))
     half = critical(len(values) - 1.0) * float(np.std(values, ddof=1)) / np.sqrt(len(values))
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
+
+
+if __name__ == "__main__":
+    kept = json.loads(Path(sys.argv[1]).read_text())["seeds"]
+    print(*table({int(seed): said for seed, said in kept.items()}), sep="\n")
