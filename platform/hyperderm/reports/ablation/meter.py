@@ -45,7 +45,7 @@ def shortcuts(plan: Plan, results: Mapping[str, Result], told: Mapping[str, floa
     return tuple(made)
 
 
-def _interval(judged: Sequence[Mapping[str, float]]) -> Pair | None:
+def _interval(judged: Sequence[Mapping[str, float | None]]) -> Pair | None:
     """Return the 95 % interval of the mean AUROC of judges, one a fold, each tried on cubes of its own."""
     value = _mean([each["auroc"] for each in judged])
     if value is None:

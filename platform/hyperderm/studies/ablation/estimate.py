@@ -291,8 +291,8 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
     assert experiment is not None
     size, bands = experiment.data.size, len(manifest.wavelengths_nm)
     if experiment.learner.fit_once:
-        held = train * bands * size**2 * FLOAT  # a generator may keep all cubes that it was fitted to
-        return Cost(0.0, 0.004 * train, 2_000 + held * (experiment.learner.role == "generator"))
+        kept = train * bands * size**2 * FLOAT  # a generator may keep all cubes that it was fitted to
+        return Cost(0.0, 0.004 * train, 2_000 + kept * (experiment.learner.role == "generator"))
     count = _measured(experiment)
     noise = torch.rand(count, bands, size, size, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.2
     diagnoses = tuple("melanoma" if row % 2 else "dysplastic_nevus" for row in range(count))
