@@ -18,6 +18,7 @@ The similarity is Fisher's z of the correlation, atanh r; it has no unit. Two di
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -134,9 +135,8 @@ class CopySearch:
         """Return the similarity to one train lesion, over all shifts and over angles and zooms near `orientation`."""
         mirror, turn, zoom = orientation
         parts = self._fine_parts[zoom]
-        maps = torch.stack([_map(mirror, turn + more, each) for more in _TURNS for each in _FINE_ZOOMS[zoom]])
-        grid = affine_grid(maps, [len(maps), len(signal), SIDE, SIDE], align_corners=False)
-        turned = grid_sample(signal.expand(len(maps), -1, -1, -1), grid, mode="bicubic", align_corners=False) * parts.shown
+        grid = _near(mirror, turn, zoom)
+        turned = grid_sample(signal.expand(len(grid), -1, -1, -1), grid, mode="bicubic", align_corners=False) * parts.shown
         other = self._train[row] * _disc(SIDE)
         product = _back((_padded(turned) * _padded(other).conj()).sum(1))
         own = _back(_padded(turned.square().sum(1)) * _padded(_disc(SIDE)).conj())
@@ -219,12 +219,20 @@ def _map(mirror: bool, turn: float, zoom: float) -> Tensor:
     return torch.tensor([[-c if mirror else c, -s, 0.0], [-s if mirror else s, c, 0.0]])
 
 
+@lru_cache(maxsize=2 * 2 * _ANGLES)
+def _near(mirror: bool, turn: float, zoom: float) -> Tensor:
+    """Return the grids of `grid_sample` for angles and zooms near an orientation: (m, SIDE, SIDE, 2), never changed."""
+    maps = torch.stack([_map(mirror, turn + more, each) for more in _TURNS for each in _FINE_ZOOMS[zoom]])
+    return affine_grid(maps, [len(maps), 1, SIDE, SIDE], align_corners=False)
+
+
 def _turns() -> list[float]:
     return [360 * k / _ANGLES for k in range(_ANGLES)]
 
 
+@lru_cache(maxsize=64)
 def _disc(side: int, radius: float = 1.0) -> Tensor:
-    """Return an image that is 1 in a disc; `radius` is relative to half the side."""
+    """Return an image that is 1 in a disc; `radius` is relative to half the side. It is kept and must not be changed."""
     at = (torch.arange(side) + 0.5) / side * 2 - 1
     return ((at[:, None].square() + at.square()).sqrt() <= radius).float()
 
