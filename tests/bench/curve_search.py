@@ -21,6 +21,7 @@ from pathlib import Path
 
 from hyperderm.cluster.session import Cluster, connect, quiet_ray
 from hyperderm.config import TrainingConfig
+from hyperderm.errors import HyperdermError
 from hyperderm.grid_config import Ablation, Model, Resources
 from hyperderm.learners.classifier import ClassifierConfig
 from hyperderm.learners.spectral_baseline import SpectralConfig
@@ -69,16 +70,20 @@ def halved(store: Store, half: int, place: Path) -> Store:
     return open_store(str(place))
 
 
-def tried(name: str, store: Store, folder: Path, cluster: Cluster, concurrent: int) -> str:
-    """Run the curve of one setting and return its line."""
+def asked_of(name: str, concurrent: int) -> Ablation:
+    """Return the grid of one setting."""
     size, model = SETTINGS[name]
-    grid = Ablation(
+    return Ablation(
         name="curve_search", profile="small", size=size, task=TaskConfig(negatives="all_others"), arms=("real",),
         curve=SHARES, seeds=SEEDS, generators=(), models=(name,), classifiers={name: model},
         resources=Resources(concurrent=concurrent),
     )  # fmt: skip
+
+
+def tried(name: str, store: Store, folder: Path, cluster: Cluster, concurrent: int) -> str:
+    """Run the curve of one setting and return its line."""
     began = time.monotonic()
-    outcome = judged(grid, store, {}, folder, cluster, f"curve_search-{name}")
+    outcome = judged(asked_of(name, concurrent), store, {}, folder, cluster, f"curve_search-{name}")
     (curve,) = outcome.analysis.curves
     value, low, high = curve.slope.bounds
     levels = ", ".join(f"{each.arm} {each.metrics['auroc'].value:.3f}" for each in outcome.analysis.arms)
@@ -94,10 +99,14 @@ def main() -> int:
     parser.add_argument("--concurrent", type=int, default=2, help="jobs at a time")
     asked = parser.parse_args()
     quiet_ray()  # before the imports that import Ray
+    from hyperderm.studies.ablation.plan import make_plan
+
     with connect(None) as cluster, tempfile.TemporaryDirectory() as place:
         half = halved(open_store(asked.store), asked.half, Path(place) / "half")
         counts = ", ".join(f"{count} {name}" for name, count in sorted(half.manifest.diagnoses.items()))
         print(f"half {asked.half}: {counts}", flush=True)
+        for name in asked.settings:  # what cannot run is refused before the first setting has taken its time
+            make_plan(asked_of(name, asked.concurrent), half, {})
         for name in asked.settings:
             folder = Path(place) / name
             folder.mkdir()
@@ -106,4 +115,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except HyperdermError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

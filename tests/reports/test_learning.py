@@ -127,6 +127,8 @@ def test_of_many_rates_those_of_arms_that_help_are_told_and_the_others_by_their_
         assert "the best estimates of 4 arms are −0.20 to 0.50 real melanomas" in said
     pair = replace(analysis, rates=(others[0], rate, others[2]))
     assert rate_sentences(pair)[1].startswith("To small_cnn, the best estimates of 2 other arms")
+    one = replace(analysis, rates=(rate, *others[1:]))  # of 0.05 and 0.30, 0.1 to either side
+    assert "1 of their intervals excludes 0" in rate_sentences(one)[1]
     assert len(rate_sentences(replace(analysis, rates=(others[0], rate)))) == 2
 
 

@@ -154,6 +154,8 @@ def test_a_model_without_augmentation_is_decided_against_real_alone():
     said = decision_sentence(analyse(table, asked, resamples=100, alone=[("shsgan_x1", "cnn")]), made)
     assert said.count("against real") == 1
     assert "against real and" not in said
+    whole = decision_sentences(analyse(table, asked, resamples=100, alone=[("shsgan_x1", "cnn")]))
+    assert "An arm helps only if it beats real cubes alone." in whole
 
 
 def test_sentences_say_the_numbers(analysis):

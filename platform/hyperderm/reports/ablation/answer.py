@@ -118,7 +118,9 @@ def _range(analysis: Analysis) -> str:
     asked = [each for each in analysis.contrasts if each.arm not in controls]
     changes, sure = [each.difference for each in asked], sum(each.adjusted_low * each.adjusted_high > 0 for each in asked)
     shown = [each.detectable for each in analysis.decisions if not each.negative]
-    beside = f"{sure} of their {len(asked)} intervals exclude 0" if sure else f"all {len(asked)} intervals include 0"
+    beside = f"all {len(asked)} intervals include 0"
+    if sure:
+        beside = f"{sure} of their {len(asked)} intervals exclude{'s' * (sure == 1)} 0"
     return (
         f"The differences in AUROC lie between {signed(min(changes))} and {signed(max(changes))}; {beside}. A true "
         f"difference of {number(min(shown))} to {number(max(shown))}, depending on the arm, would have been shown four "
@@ -145,11 +147,10 @@ def _decided(a: Analysis) -> list[str]:
         f"Intervals are widened for {_many(count, 'declared comparison')} (Holm-adjusted, family level "
         f"{number(a.family_level, 2)})."
     )
-    hurdles = "".join(f" and {name}" for name in dict.fromkeys(each.hurdle for each in asked if each.hurdle))
-    rule = (
-        f"An arm helps only if it beats real cubes alone{hurdles} and also its control, which was shown real cubes in place "
-        "of the synthetic ones."
-    )
+    beaten = dict.fromkeys(["real cubes alone", *(each.hurdle for each in asked if each.hurdle)])
+    controlled = any(each.control != REAL for each in asked)
+    also = " and also its control, which was shown real cubes in place of the synthetic ones" if controlled else ""
+    rule = f"An arm helps only if it beats {_listed(list(beaten))}{also}."
     return [_summary(asked, not control_warnings(a)), rule, *(decision_sentence(a, each) for each in asked), family]
 
 

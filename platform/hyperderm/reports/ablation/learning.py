@@ -104,7 +104,7 @@ def _rates_between(rates: Sequence[ExchangeRate], other: str) -> str:
     values = [each.rate.value for each in rates if each.rate.value is not None]
     ends = [(each.rate.low, each.rate.high) for each in rates]
     sure = sum((low is not None and low > 0) or (high is not None and high < 0) for low, high in ends)
-    beside = f"{sure} of their intervals exclude 0" if sure else "but every interval includes 0"
+    beside = f"{sure} of their intervals exclude{'s' * (sure == 1)} 0" if sure else "but every interval includes 0"
     return (
         f"To {rates[0].model}, the best estimates of {len(rates)} {other}arms are {number(min(values), 2)} to "
         f"{number(max(values), 2)} real melanomas for a synthetic one (below 0: less than none), {beside} (rates.csv)."
