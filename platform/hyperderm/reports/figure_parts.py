@@ -27,6 +27,31 @@ def axes_at(figure: Figure, left: float, top: float, width: float, height: float
     return figure.add_axes(place, sharey=share)
 
 
+_COLUMNS, _LEAST = 3, 8.0
+_WIDE, _HIGH, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE = 2.85, 2.6, 0.55, 0.78, 0.3, 0.62, 0.3  # inches
+
+
+def panels(count: int, ylabel: str, key: float = 0.0) -> tuple[Figure, list[Axes], float]:
+    """Return a figure of `count` plots with one y axis, at most three in a row, and the width of a plot in inches.
+
+    One or two plots share a figure of 8 inches; `key` inches stay free above them for a legend.
+    """
+    rows, most = -(-count // _COLUMNS), min(count, _COLUMNS)
+    height = key + rows * (_ABOVE + _HIGH + _BELOW)
+    width = WIDTH if most == _COLUMNS else _LEAST
+    wide = _WIDE if most == _COLUMNS else (width - _LEFT - _RIGHT - (most - 1) * _BETWEEN) / most
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    made: list[Axes] = []
+    for k in range(count):
+        left = _LEFT + (k % _COLUMNS) * (wide + _BETWEEN)
+        low = height - key - (k // _COLUMNS) * (_ABOVE + _HIGH + _BELOW) - _ABOVE - _HIGH
+        place = (left / width, low / height, wide / width, _HIGH / height)
+        made.append(figure.add_axes(place, sharey=made[0] if made else None))
+        if k % _COLUMNS == 0:
+            made[-1].set_ylabel(ylabel, fontsize=9, color=INK)
+    return figure, made, wide
+
+
 def words(
     figure: Figure, left: float, top: float, text: str, size: float = TEXT, *, bold: bool = False, colour: str = INK
 ) -> None:  # fmt: skip

@@ -13,6 +13,7 @@ from matplotlib.transforms import Transform, blended_transform_factory
 
 from hyperderm.reports.ablation.arm_styles import ArmStyle, arm_styles, generator_colour
 from hyperderm.reports.ablation.facts import ReportFacts, result_of, verdict_of
+from hyperderm.reports.figure_parts import panels
 from hyperderm.reports.figure_style import DPI, FAINT, INK, QUIET, WIDTH, plain, text_width, wrapped
 from hyperderm.reports.number_format import MISSING, chance, ratio, signed, span
 from hyperderm.statistics.ablation_results import (
@@ -240,8 +241,7 @@ def _frame(axes: Axes, reach: float, right: float) -> None:
     axes.tick_params(axis="x", colors=QUIET, labelsize=8.5, color=FAINT)
 
 
-_DOSE_COLUMNS = 3
-_WIDE, _HIGH, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE, _KEY = 2.85, 2.6, 0.55, 0.78, 0.3, 0.62, 0.3, 0.36  # inches
+_KEY = 0.36  # inches
 _CONTROL = "#8a8a8a"
 _DODGE = 0.02  # of the axis between series at one ratio
 _MARKERS = ("o", "^", "D", "v")
@@ -255,29 +255,20 @@ def has_doses(analysis: Analysis, facts: ReportFacts) -> bool:
 def dose_response(analysis: Analysis, facts: ReportFacts) -> Figure:
     """Draw AUROC against synthetic melanomas per real one, one panel per model; grey: controls, black band: real."""
     models = [model for model in facts.models if model in analysis.models]
-    rows = -(-len(models) // _DOSE_COLUMNS)
-    height = _KEY + rows * (_ABOVE + _HIGH + _BELOW)
-    width = WIDTH if len(models) >= _DOSE_COLUMNS else max(8.0, _LEFT + len(models) * (_WIDE + _BETWEEN) - _BETWEEN + _RIGHT)
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure, drawn, wide = panels(len(models), "AUROC of melanoma", _KEY)
     generators = list(dict.fromkeys(d.generator for arm, d in facts.doses.items() if arm in analysis.arm_names))
-    first: Axes | None = None
-    for k, model in enumerate(models):
-        left = _LEFT + (k % _DOSE_COLUMNS) * (_WIDE + _BETWEEN)
-        low = height - _KEY - (k // _DOSE_COLUMNS) * (_ABOVE + _HIGH + _BELOW) - _ABOVE - _HIGH
-        place = (left / width, low / height, _WIDE / width, _HIGH / height)
-        axes = figure.add_axes(place, sharey=first)
-        first = first or axes
-        _panel(axes, analysis, facts, model, generators)
+    for axes, model in zip(drawn, models, strict=True):
+        _panel(axes, analysis, facts, model, generators, wide)
         axes.set_xlabel("synthetic melanomas per real one", fontsize=9, color=INK)
-        if k % _DOSE_COLUMNS == 0:
-            axes.set_ylabel("AUROC of melanoma", fontsize=9, color=INK)
     _key(figure, facts, generators)
     return figure
 
 
-def _panel(axes: Axes, analysis: Analysis, facts: ReportFacts, model: str, generators: Sequence[str]) -> None:
+def _panel(
+    axes: Axes, analysis: Analysis, facts: ReportFacts, model: str, generators: Sequence[str], wide: float
+) -> None:  # fmt: skip
     plain(axes)
-    title = wrapped(model, _WIDE, 9.5, 1, "bold")
+    title = wrapped(model, wide, 9.5, 1, "bold")
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=QUIET, parse_math=False)
     real = _estimate(analysis, REAL, model)
     if real is not None and real.value is not None:

@@ -11,7 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from hyperderm.reports.ablation.facts import ReportFacts, helping_controls
 from hyperderm.reports.document import Cell, Column, Row, Table
-from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, wrapped
+from hyperderm.reports.figure_parts import panels
+from hyperderm.reports.figure_style import HUES, INK, QUIET, plain, wrapped
 from hyperderm.reports.number_format import number, percent, signed, span, tally
 from hyperderm.reports.table_files import csv_text
 from hyperderm.statistics.ablation_results import (
@@ -31,8 +32,6 @@ ELSEWHERE = (
 )
 _TOLD = 2
 """Exchange rates of a model that are told one by one."""
-_COLUMNS = 3
-_WIDE, _HIGH, _BETWEEN, _LEFT, _RIGHT, _BELOW, _ABOVE = 2.85, 2.6, 0.55, 0.78, 0.3, 0.62, 0.3  # inches
 
 
 def curve_sentence(curve: LearningCurve, helped: bool = False) -> str:
@@ -172,33 +171,23 @@ def _rate_span(found: ExchangeRate) -> str:
 def learning_curve(analysis: Analysis, facts: ReportFacts) -> Figure:
     """Draw the learning curve of each model in a panel of its own."""
     curves = [each for model in facts.models for each in analysis.curves if each.model == model]
-    rows = -(-len(curves) // _COLUMNS)
-    height = rows * (_ABOVE + _HIGH + _BELOW)
-    width = WIDTH if len(curves) >= _COLUMNS else max(8.0, _LEFT + len(curves) * (_WIDE + _BETWEEN) - _BETWEEN + _RIGHT)
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    first: Axes | None = None
-    for k, curve in enumerate(curves):
-        left = _LEFT + (k % _COLUMNS) * (_WIDE + _BETWEEN)
-        low = height - (k // _COLUMNS) * (_ABOVE + _HIGH + _BELOW) - _ABOVE - _HIGH
-        axes = figure.add_axes((left / width, low / height, _WIDE / width, _HIGH / height), sharey=first)
-        first = first or axes
-        _panel(axes, curve, HUES[0])
-        if k % _COLUMNS == 0:
-            axes.set_ylabel("AUROC of melanoma", fontsize=9, color=INK)
+    figure, drawn, wide = panels(len(curves), "AUROC of melanoma")
+    for axes, curve in zip(drawn, curves, strict=True):
+        _panel(axes, curve, wide)
     return figure
 
 
-def _panel(axes: Axes, curve: LearningCurve, colour: str) -> None:
+def _panel(axes: Axes, curve: LearningCurve, wide: float) -> None:
     plain(axes)
-    title = wrapped(curve.model, _WIDE, 9.5, 1, "bold")
+    title = wrapped(curve.model, wide, 9.5, 1, "bold")
     axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold", color=QUIET, parse_math=False)
     x = np.log2([point.melanomas for point in curve.points])
     y, low, high = np.array([point.auroc.bounds for point in curve.points]).T
-    look: dict[str, Any] = {"color": colour, "ecolor": colour, "capsize": 3, "markersize": 6}
+    look: dict[str, Any] = {"color": HUES[0], "ecolor": HUES[0], "capsize": 3, "markersize": 6}
     axes.errorbar(x, y, yerr=[y - low, high - y], fmt="o", elinewidth=1.4, zorder=3, **look)
     if curve.slope.value is not None:
         ends = np.array([x.min(), x.max()])
-        axes.plot(ends, y.mean() + curve.slope.value * (ends - x.mean()), color=colour, linewidth=1.6, zorder=2)
+        axes.plot(ends, y.mean() + curve.slope.value * (ends - x.mean()), color=HUES[0], linewidth=1.6, zorder=2)
         said = f"{signed(curve.slope.value)} per doubling: {curve.usefulness}"
         axes.text(0.03, 0.97, said, transform=axes.transAxes, fontsize=8.5, color=INK, va="top")
         axes.margins(y=0.15)
