@@ -22,6 +22,7 @@ from hyperderm.reports.ablation.effect_figures import forest
 from hyperderm.reports.ablation.facts import Dose, Shortcut, verdict_of
 from hyperderm.reports.ablation.meter import shortcuts
 from hyperderm.reports.ablation.sections import content
+from hyperderm.reports.ablation.shortcut_figure import shortcut_meter
 from hyperderm.reports.ablation.shortcuts import shortcut_table, shortcut_warnings
 from hyperderm.reports.ablation.tables import choice_table, contrast_table, csv_files
 from hyperderm.reports.ablation.write import write_report
@@ -230,6 +231,32 @@ def test_the_meter_stands_beside_every_arms_gain():
     whole = content(analysis, facts(shortcuts=found), [])
     assert [each.tables[0] for each in whole.sections if each.key == "shortcuts"] == [table]
     assert not [each for each in content(analysis, facts(), []).sections if each.key == "shortcuts"]
+
+
+def test_the_figure_of_the_meter_draws_judges_gain_and_probabilities_side_by_side():
+    analysis = analysed(("noisy_1", CNN))
+    found = (
+        Shortcut("noisy_1", CNN, 0.7, None, (0.2, 0.3)), Shortcut("shsgan_1", SPECTRAL, 0.9),
+        Shortcut("shsgan_1", CNN, 0.9, 0.95, (0.25, 0.8), None, (0.85, 1.0)),
+    )  # fmt: skip
+    drawn = shortcut_meter(analysis, facts(shortcuts=found))
+    told, gain, sure = drawn.axes  # nothing is known of how sure the other model is
+    assert [label.get_text() for label in told.get_yticklabels()] == ["shsgan_1", "noisy_1 †"]
+    points = {line.get_marker(): [*line.get_xdata(), *line.get_ydata()] for line in told.get_lines()}
+    assert (points["s"], points["o"]) == ([0.95, 0], [0.7, 1])
+    assert [0.85, 1.0] in [list(line.get_xdata()) for line in told.get_lines()]
+    against = {c.arm: c for c in analysis.contrasts if c.model == CNN and c.reference != "real"}
+    middles = [line.get_xdata()[0] for line in gain.get_lines() if line.get_marker() == "D"]
+    assert middles == [against["shsgan_1"].difference, against["noisy_1"].difference]
+    assert gain.get_xlim()[1] == -gain.get_xlim()[0] > max(abs(each.adjusted_high) for each in against.values())
+    spans = [list(line.get_xdata()) for line in sure.get_lines() if len(line.get_xdata()) == 2]
+    assert spans == [[0.25, 0.8], [0.2, 0.3]]
+    (key,) = drawn.legends
+    said = [text.get_text() for text in key.get_texts()]
+    assert said == ["judge: regression", "judge: network", "real melanomas", "synthetic melanomas"]
+    alone = replace(analysis, contrasts=tuple(c for c in analysis.contrasts if c.reference == "real"))
+    _, gain, _ = shortcut_meter(alone, facts(shortcuts=(found[0], found[2]))).axes
+    assert [line.get_marker() for line in gain.get_lines() if len(line.get_xdata()) == 1] == ["o", "o"]
 
 
 def test_the_meter_is_the_mean_over_folds_and_seeds(tmp_path):

@@ -11,7 +11,8 @@ from hyperderm.reports.ablation.effect_figures import dose_response, forest, has
 from hyperderm.reports.ablation.facts import ReportFacts, SyntheticSet, grouped
 from hyperderm.reports.ablation.figures import SHOWN, cost, hardest, precision_recall, roc, tradeoff
 from hyperderm.reports.ablation.learning import ELSEWHERE, curve_table, learning_curve, rate_table
-from hyperderm.reports.ablation.shortcuts import shortcut_shift, shortcut_table, shortcut_warnings
+from hyperderm.reports.ablation.shortcut_figure import shortcut_meter
+from hyperderm.reports.ablation.shortcuts import shortcut_table, shortcut_warnings
 from hyperderm.reports.document import Content, Drawing, Section
 from hyperderm.reports.number_format import number, short_hash
 from hyperderm.statistics.ablation_results import REAL, Analysis
@@ -124,14 +125,15 @@ def _of(chosen: Sequence[SyntheticSet], every: Sequence[SyntheticSet]) -> str:
     generators = dict.fromkeys(s.generator for s in chosen)
     folds = {g: list(dict.fromkeys(str(s.fold) for s in chosen if s.generator == g)) for g in generators}
     named = "; ".join(f"{g}, fold{'s' * (len(there) > 1)} {', '.join(there)}" for g, there in list(folds.items())[:_NAMED])
-    named += f"; and {len(folds) - _NAMED} more kinds" if len(folds) > _NAMED else ""
+    more = len(folds) - _NAMED
+    named += f"; and {more} more kind{'s' * (more > 1)}" if more > 0 else ""
     return f"{len(chosen)} of {len(every)} synthetic sets ({named})"
 
 
 FIGURES = (
     "learning_curve",
     "forest",
-    "shortcut_shift",
+    "shortcut_meter",
     "roc",
     "precision_recall",
     "tradeoff",
@@ -258,9 +260,14 @@ def _shortcuts(analysis: Analysis, facts: ReportFacts) -> Section:
         "Then it is surer of synthetic melanomas than of real ones, and its training taught it nothing about the disease. "
         "All cubes here were hidden from the judges and from the classifier."
     )
-    caption = "Hollow: real cubes of validation. Filled: synthetic cubes that were not shown. A long line is a shortcut."
-    alt = "Mean probability of melanoma of real and synthetic cubes by arm; the table below holds the numbers."
-    drawing = Drawing("shortcut_shift", lambda: shortcut_shift(facts), alt, caption)
+    caption = (
+        f"Left: how well judges tell an arm's synthetic melanomas from real ones; a warning begins at the dashed line, "
+        f"{number(WARN, 1)}. Middle: difference in AUROC to the arm's control (filled circle: to real, where it has none), "
+        "thick: 95 % interval, thin: Holm-adjusted interval, which decides. Right: hollow: real cubes of validation; "
+        "filled: synthetic cubes that were not shown. A long line is a shortcut."
+    )
+    alt = "Judges, gain and mean probability of melanoma by arm; the tables hold the numbers."
+    drawing = Drawing("shortcut_meter", lambda: shortcut_meter(analysis, facts), alt, caption)
     drawings = (drawing,) if any(each.melanoma or each.negative for each in facts.shortcuts) else ()
     return Section("shortcuts", "Is there a shortcut?", (said,), drawings, (shortcut_table(analysis, facts),))
 

@@ -6,14 +6,9 @@ real cubes, and how sure the classifier is of synthetic cubes where it is sure o
 
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-
 from hyperderm.metrics.recognisability import WARN
 from hyperderm.reports.ablation.facts import ReportFacts, Shortcut
 from hyperderm.reports.document import Cell, Column, Row, Table
-from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, text_width, wrapped
 from hyperderm.reports.number_format import number, signed, span
 from hyperderm.reports.table_files import csv_text
 from hyperderm.statistics.ablation_results import REAL, Analysis
@@ -22,7 +17,6 @@ SHORTCUTS_CSV = "shortcuts.csv"
 SHIFT = 0.2
 """Difference in mean probability of melanoma from which on a warning says that a decision rests on a shortcut."""
 _NAMED = 3
-_LANE, _HEAD, _FOOT = 0.3, 0.55, 0.55  # inches
 
 
 def shortcut_warnings(facts: ReportFacts) -> list[str]:
@@ -124,46 +118,3 @@ def shortcuts_csv(facts: ReportFacts) -> str:
         for each in facts.shortcuts
     ]
     return csv_text(names, rows)
-
-
-def shortcut_shift(facts: ReportFacts) -> Figure:
-    """Draw the mean probability of melanoma of real and of synthetic cubes: one panel a model, one line an arm."""
-    shown = [each for each in facts.shortcuts if each.melanoma or each.negative]
-    models = [model for model in facts.models if any(each.model == model for each in shown)]
-    arms = facts.ordered({each.arm for each in shown})
-    height = _HEAD + _LANE * len(arms) + _FOOT
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
-    names = [wrapped(arm, 2.6, 8.5, 1) for arm in arms]
-    left = max((text_width(name, 8.5) for name in names), default=1.0) + 0.4
-    wide = min(4.2, (WIDTH - left - 0.3) / max(1, len(models)) - 0.3)
-    for k, model in enumerate(models):
-        place = (left + k * (wide + 0.3)) / WIDTH, _FOOT / height, wide / WIDTH, (height - _HEAD - _FOOT) / height
-        axes = figure.add_axes(place)
-        _panel(axes, arms, [each for each in shown if each.model == model])
-        axes.set_title(model, loc="left", fontsize=9.5, fontweight="bold", color=QUIET, parse_math=False)
-        axes.set_yticks(range(len(arms)), names if k == 0 else [""] * len(arms), parse_math=False, fontsize=8.5, color=INK)
-    handles = [
-        Line2D([], [], color=colour, marker="o", markerfacecolor=face, linestyle="none", label=f"{kind} {what}")
-        for what, colour in (("melanomas", HUES[1]), ("others", HUES[0]))
-        for kind, face in (("real", "white"), ("synthetic", colour))
-    ]
-    figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(0.25 / WIDTH, 1 - 0.1 / height), ncols=4, fontsize=8.5,
-        frameon=False, borderaxespad=0, borderpad=0, labelcolor=INK,
-    )  # fmt: skip
-    return figure
-
-
-def _panel(axes: Axes, arms: Sequence[str], shown: Sequence[Shortcut]) -> None:
-    plain(axes, "x")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(len(arms) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("mean probability of melanoma", fontsize=9, color=INK)
-    for each in shown:
-        y = arms.index(each.arm)
-        for pair, colour, shift in ((each.melanoma, HUES[1], -0.12), (each.negative, HUES[0], 0.12)):
-            if pair is not None:
-                axes.plot(pair, [y + shift] * 2, color=colour, linewidth=1.4, zorder=2)
-                axes.plot(pair[:1], [y + shift], "o", color=colour, markerfacecolor="white", markersize=6, zorder=3)
-                axes.plot(pair[1:], [y + shift], "o", color=colour, markersize=6, zorder=3)
