@@ -1,6 +1,7 @@
 """The figure of the shortcut meter: how well each arm's set is told from real, its gain, and where its model is sure."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -95,7 +96,7 @@ def _gains(axes: Axes, gains: Sequence[ContrastResult | None], reach: float) -> 
             continue
         axes.plot([each.adjusted_low, each.adjusted_high], [y, y], color=INK, linewidth=1.2, zorder=2)
         axes.plot([each.low, each.high], [y, y], color=INK, linewidth=4, solid_capstyle="butt", zorder=3)
-        look = {"color": INK, "markerfacecolor": INK if each.reference == REAL else "white"}
+        look: dict[str, Any] = {"color": INK, "markerfacecolor": INK if each.reference == REAL else "white"}
         axes.plot([each.difference], [y], "o" if each.reference == REAL else "D", markersize=5.5, zorder=4, **look)
     axes.axvline(0, color=INK, linewidth=1.2, zorder=1)
     axes.set_xlim(-reach, reach)
@@ -104,7 +105,7 @@ def _gains(axes: Axes, gains: Sequence[ContrastResult | None], reach: float) -> 
 
 
 def _sure(axes: Axes, arms: Sequence[Shortcut]) -> None:
-    whole = {"clip_on": False}
+    whole: dict[str, Any] = {"clip_on": False}
     for y, each in enumerate(arms):
         for pair, colour, shift in ((each.melanoma, HUES[1], -0.14), (each.negative, HUES[0], 0.14)):
             if pair is not None:
@@ -120,19 +121,20 @@ def _key(figure: Figure, facts: ReportFacts, names: dict[str, str]) -> None:
     """Write what the marks mean, of those that are drawn."""
     height = figure.get_figheight()
     shown = [each for each in facts.shortcuts if each.melanoma or each.negative]
-    handles = [Line2D([], [], color=INK, marker="o", linestyle="none", label="judge: regression")]
+    marks = [("judge: regression", "o", INK, INK)]
     if any(each.network is not None for each in shown):
-        look = {"color": QUIET, "markerfacecolor": "white"}
-        handles.append(Line2D([], [], marker="s", linestyle="none", label="judge: network", **look))
+        marks.append(("judge: network", "s", QUIET, "white"))
     for what, colour, there in (("melanomas", HUES[1], "melanoma"), ("others", HUES[0], "negative")):
         if any(getattr(each, there) for each in shown):
-            for kind, face in (("real", "white"), ("synthetic", colour)):
-                look = {"color": colour, "markerfacecolor": face}
-                handles.append(Line2D([], [], marker="o", linestyle="none", label=f"{kind} {what}", **look))
+            marks += [(f"real {what}", "o", colour, "white"), (f"synthetic {what}", "o", colour, colour)]
+    handles = [
+        Line2D([], [], color=colour, marker=mark, markerfacecolor=face, linestyle="none", label=said)
+        for said, mark, colour, face in marks
+    ]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(_EDGE / WIDTH, 1 - 0.1 / height), ncols=len(handles),
         fontsize=8.5, frameon=False, borderaxespad=0, borderpad=0, labelcolor=INK, columnspacing=1.6,
     )  # fmt: skip
     if any(arm in facts.negative for arm in names):
-        words = {"fontsize": 8.5, "color": QUIET, "va": "top", "ha": "right"}
+        words: dict[str, Any] = {"fontsize": 8.5, "color": QUIET, "va": "top", "ha": "right"}
         figure.text(1 - _EDGE / WIDTH, 1 - 0.1 / height, f"{_SHAM} negative control", **words)
