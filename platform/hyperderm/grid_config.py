@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from hyperderm.config import TaskConfig, TrainingConfig
 from hyperderm.learners import AnyLearner, kinds
+from hyperderm.settings import SEEDS, Name
 from hyperderm.store.curated import Keep, Match
 from hyperderm.strict import Strict
 
@@ -39,6 +40,13 @@ NOISY_COPIES = "noisy_copies"
 """The arm, and the experiment of its generator, that shows real melanomas with noise as synthetic ones."""
 WITHOUT_GENERATORS = frozenset({"real", "classic", "strong", "oversampled", "focal", NOISY_COPIES})
 """The arms that need none of the grid's `generators`."""
+FIXED = {"seed": "generator_seed", "data.fold": "folds", "data.size": "size", "learner.kind": "generators"}
+"""Settings of a generator that the grid itself makes, and the field that says them."""
+LARGEST_RATIO = 1000
+
+
+def _is_fold(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and text == str(int(text))
 
 
 class Model(Strict):
@@ -76,7 +84,7 @@ class Resources(Strict):
 class Ablation(Strict):
     """A grid of arms x models x folds x seeds, with the generators and synthetic sets that its cells share."""
 
-    name: str
+    name: Name
     profile: Literal["small", "full"] = "full"
     size: int = Field(64, ge=16, le=1024)
     """Height and width in pixels of all cubes: of generators, synthetic sets and classifiers."""
@@ -85,7 +93,7 @@ class Ablation(Strict):
     """Test folds; each fold has generators and synthetic sets of its own."""
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     """Seeds of the classifiers; generators and sets use `generator_seed`."""
-    generator_seed: int = Field(0, ge=0)
+    generator_seed: int = Field(0, ge=0, lt=SEEDS)
     arms: tuple[ArmKind, ...] = Field(("real", "oversampled", "synthetic"), min_length=1)
     """real: no augmentation; all other arms use the classic one. classic: classic augmentation alone. oversampled: melanomas
     are shown again, per ratio (the control). focal: focal loss. synthetic: synthetic melanomas beside the real ones, per
@@ -154,8 +162,14 @@ class Ablation(Strict):
             values = getattr(self, name)
             if isinstance(values, tuple) and len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names one twice. Name each once")
-        if any(ratio != "balance" and not ratio > 0 for ratio in self.ratios):
-            raise ValueError(f'ratios = {list(self.ratios)} is refused: a ratio is above 0. For none there is arms=["real"]')
+        numbers = [ratio for ratio in self.ratios if ratio != "balance"]
+        if not all(0 < ratio <= LARGEST_RATIO for ratio in numbers):
+            raise ValueError(
+                f"ratios = {list(self.ratios)} is refused: a ratio is above 0 and at most {LARGEST_RATIO}. For none "
+                'there is arms=["real"]'
+            )
+        if len({f"{ratio:g}" for ratio in numbers}) < len(numbers):
+            raise ValueError(f"ratios = {list(self.ratios)} names two that differ by less than their arms' names can tell")
         both = sorted({"proportional", "shuffled"} & set(self.arms))
         if both and set(self.ratios) == {"balance"}:
             raise ValueError(f"ratios = ['balance'] with arms {both} is refused: they keep train's proportion. Add a number")
@@ -171,8 +185,29 @@ class Ablation(Strict):
                 f'photographs = {self.photographs} with arms = {list(self.arms)} is refused: the arm "photographs" and '
                 "the store belong together. Give both or none"
             )
-        if any(seed < 0 for seed in self.seeds):
-            raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 or more. For example seeds=[0,1,2]")
+        if not all(0 <= seed < SEEDS for seed in self.seeds):
+            raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 to {SEEDS - 1}. For example seeds=[0,1,2]")
+        return self
+
+    @model_validator(mode="after")
+    def _answerable(self) -> Self:
+        if self.task.melanomas != 1:
+            raise ValueError(
+                f"task.melanomas = {self.task.melanomas:g} is refused: a grid shows parts of the melanomas by itself. For "
+                "example curve=[0.25,0.5]"
+            )
+        if self.choose == "validation" and not self.trained and not (self.uses_generators and self.sets):
+            raise ValueError(
+                f"choose = validation with generators = {list(self.generators)} and arms = {list(self.arms)} is refused: "
+                "there is nothing to choose among. Name generators and their arms, or leave choose out"
+            )
+        made: dict[str, str] = {}
+        for name in (name for name in self.models if name in self.classifiers):
+            same = made.setdefault(self.classifiers[name].model_dump_json(exclude={"gpus"}), name)
+            if same != name:
+                raise ValueError(
+                    f"models = {list(self.models)} is refused: {same} and {name} are one model with two names. Name one"
+                )
         return self
 
     @model_validator(mode="after")
@@ -195,10 +230,17 @@ class Ablation(Strict):
                 raise ValueError(f"{name} names {unknown[0]!r}, which is not one of generators. Add it there, or correct it")
         if made := sorted({*self.unmixers} & {*self.sets}):
             raise ValueError(f"unmixers names {made[0]!r}, whose cubes were made elsewhere (sets). Leave it out of one")
+        if NOISY_COPIES in self.sets:
+            raise ValueError(f"sets names {NOISY_COPIES!r}, which is a negative control of every grid. Name it otherwise")
         for name in ("sets", "searches"):
-            folds = sorted(fold for each in getattr(self, name).values() for fold in each if not fold.isdecimal())
+            folds = sorted(fold for each in getattr(self, name).values() for fold in each if not _is_fold(fold))
             if folds:
                 raise ValueError(f'{name} names fold {folds[0]!r}. Folds are numbers in quotes, such as "0"')
+        for name, values in self.generator_settings.items():
+            for path in sorted(FIXED.keys() & values.keys()):
+                raise ValueError(
+                    f"generator_settings of {name} names {path}, which the grid itself sets. Use {FIXED[path]} for it"
+                )
         return self
 
     @property

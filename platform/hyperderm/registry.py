@@ -14,6 +14,7 @@ from hyperderm.errors import ConfigError, StudyError, nearest
 from hyperderm.grid_config import Ablation
 from hyperderm.identity import INPUTS
 from hyperderm.learners.spec import Role
+from hyperderm.settings import NAME
 
 if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be told before
     from optuna.distributions import BaseDistribution
@@ -161,7 +162,7 @@ def check_name(name: str | None) -> None:
     """
     if name is None:
         return
-    if not re.fullmatch(r"\w[\w.-]*", name):
+    if not re.fullmatch(NAME, name):
         raise StudyError(f"--name {name!r} is no name", "Use letters, digits, '.', '_' and '-'; --runs says where it goes.")
     if (length := len(name.encode())) > LONGEST:
         raise StudyError(

@@ -1,8 +1,9 @@
 """The settings of a run that every learner sees: data, task, synthetic cubes, training and search. Free of torch."""
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hyperderm.cubes.diagnosis import Diagnosis
 from hyperderm.strict import Strict
@@ -10,7 +11,19 @@ from hyperderm.strict import Strict
 STREAM_SETTINGS = ("data.feed", "data.window", "data.sample")
 """Settings that affect a run only if its train role is streamed."""
 Percent = Annotated[float, Field(ge=0, le=100)]
+SEEDS = 2**32
+"""Seeds lie below this, which is what scikit-learn takes."""
 
+
+def _plain(name: str) -> str:
+    if not re.fullmatch(NAME, name):
+        raise ValueError("a name, which folders are called after, holds letters, digits, '.', '_' and '-' alone")
+    return name
+
+
+NAME = r"\w[\w.-]*"
+"""The form of the name of a run or a grid, as a regular expression."""
+Name = Annotated[str, AfterValidator(_plain)]
 
 SHARE_OF_PHOTOGRAPHS = 0.5
 """`DataConfig.photographs_share` where it is None."""
@@ -174,9 +187,9 @@ class SweepConfig(Strict):
 class Run(Strict):
     """Everything of a run except its learner: data, training and search."""
 
-    name: str
+    name: Name
     profile: Literal["small", "full"] = "full"
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=SEEDS)
     data: DataConfig = DataConfig()
     task: TaskConfig | None = None
     """The task of a classifier; None for generators."""

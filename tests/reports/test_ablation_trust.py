@@ -123,8 +123,34 @@ def test_several_negative_controls_that_help_share_a_sentence():
     analysis = analysed(("noisy_1", SPECTRAL), ("noisy_1", CNN))
     (said,) = control_warnings(analysis)
     assert f": noisy_1 with {SPECTRAL} and noisy_1 with {CNN} help, although their synthetic cubes can teach" in said
-    assert silent_controls(analysis) == []
-    assert "Did any negative control help?" not in dict(answer_lines(analysis))
+    assert silent_controls(analysis) == [f"Yes, as is said above: noisy_1 with {SPECTRAL} and noisy_1 with {CNN}."]
+    left = (("shuffled_1", CNN, "one class"),)
+    said = dict(answer_lines(analysis, left))["Did any negative control help?"]
+    assert said == [*silent_controls(analysis), f"{CNN} lacks shuffled_1 (one class), which the plan left out."]
+
+
+def test_a_model_whose_negative_controls_have_no_result_is_named():
+    """They failed, or there was no time for them: another model's controls say nothing of this one."""
+    analysis = analysed(("shsgan_1", CNN))
+    decisions = tuple(each for each in analysis.decisions if not (each.negative and each.model == CNN))
+    said = dict(answer_lines(replace(analysis, decisions=decisions)))["Did any negative control help?"]
+    assert said[0].startswith("No: in 1 comparison, no set that can")
+    assert said[1:] == [
+        f"{CNN} has none with a result, so no negative control says whether its answers can be trusted.",
+    ]
+
+
+def test_a_lost_comparison_is_why_an_arm_cannot_be_told():
+    analysis = analysed(("shsgan_1", SPECTRAL))
+    lost = replace(analysis.decisions[0], verdict="cannot tell", hurdle="strong")
+    assert decision_sentence(analysis, lost) == (
+        f"shsgan_1 with {SPECTRAL} changed AUROC by +0.050 [+0.010, +0.090] against real and by +0.050 [+0.010, +0.090] "
+        "against oversampled_1: cannot tell, since its declared comparison with strong has no result."
+    )
+    rule = dict(answer_lines(replace(analysis, decisions=(lost, *analysis.decisions[1:]))))["Do synthetic melanomas help?"][
+        1
+    ]
+    assert rule.startswith("An arm helps only if it beats real cubes alone and strong and also its control")
 
 
 def test_many_verdicts_are_qualified_too():

@@ -62,6 +62,9 @@ def test_what_the_curve_says_in_words():
     assert curve_sentence(flat) == f"{alone} {ELSEWHERE}"
     assert curve_sentence(flat, helped=True) == alone
     assert "synthetic" not in alone
+    falls = curve_sentence(curve(WOULD_NOT, -0.03, -0.02, -0.01))
+    assert falls.startswith("More real melanomas alone are expected to harm spectral_logistic, as it is trained here: each")
+    assert falls.endswith(f"by −0.020 [−0.030, −0.010]. {ELSEWHERE}")
     assert "cannot be told from these cases" in curve_sentence(curve(CANNOT_BE_TOLD, -0.02, 0.01, 0.04))
     none = replace(analysed_curve(), slope=Estimate(None, None, None, reason="a curve needs two shares"))
     assert curve_sentence(none).endswith("cannot be told: a curve needs two shares.")

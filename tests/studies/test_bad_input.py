@@ -103,7 +103,7 @@ def test_generators_are_looked_up_before_a_store_is_opened(name, what, remedy):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ({"ratios": [0]}, 'ratios = [0.0] is refused: a ratio is above 0. For none there is arms=["real"]'),
+        ({"ratios": [0]}, 'ratios = [0.0] is refused: a ratio is above 0 and at most 1000. For none there is arms=["real"]'),
         ({"ratios": [1, -0.5]}, "ratios = [1.0, -0.5] is refused: a ratio is above 0"),
         ({"ratios": ["balanced"]}, 'ratios = "balanced" is refused'),
         ({"ratios": [1, 1.0]}, "ratios = [1.0, 1.0] names one twice. Name each once"),
@@ -111,7 +111,7 @@ def test_generators_are_looked_up_before_a_store_is_opened(name, what, remedy):
         ({"folds": [2, 2]}, "folds = [2, 2] names one twice. Name each once"),
         ({"models": ["spectral", "spectral"]}, "models = ['spectral', 'spectral'] names one twice"),
         ({"generators": []}, "generators = [] with arms = ['real', 'oversampled', 'synthetic'] is refused"),
-        ({"seeds": [-1]}, "seeds = [-1] is refused: a seed is 0 or more"),
+        ({"seeds": [-1]}, "seeds = [-1] is refused: a seed is 0 to 4294967295"),
         ({"folds": []}, "folds = [] is refused"),
         ({"arms": ["real", "synthetics"]}, 'arms = "synthetics" is refused: it should be'),
         ({"arms": []}, "arms = [] is refused"),
@@ -363,7 +363,10 @@ def refused(tmp_path, monkeypatch, command):
             ["synthetic_vs_reel"],
             "unknown ablation 'synthetic_vs_reel'. Did you mean 'synthetic_vs_real' or 'affine_vs_synthetic'?",
         ),
-        (["--set", "ratios=[0]"], 'ratios = [0.0] is refused: a ratio is above 0. For none there is arms=["real"]'),
+        (
+            ["--set", "ratios=[0]"],
+            'ratios = [0.0] is refused: a ratio is above 0 and at most 1000. For none there is arms=["real"]',
+        ),
         (["--set", "seeds=[1,1]"], "seeds = [1, 1] names one twice. Name each once"),
         (
             ["--set", 'generators=["shsgn"]'],

@@ -10,7 +10,9 @@ from hyperderm.config import TrainingConfig
 from hyperderm.errors import ConfigError
 from hyperderm.grid_config import Model
 from hyperderm.learners.classifier import ClassifierConfig
+from hyperderm.studies.ablation.arms import arms as all_arms
 from hyperderm.workflows.run_ablation import check_weights
+from hyperderm.workflows.workspace import Workspace, configure_grid
 from tests.studies.grids import generator, grid, plan, store
 
 
@@ -96,3 +98,60 @@ def test_a_fold_whose_train_lacks_a_rare_diagnosis_has_its_generator_without_mel
         assert set(job.counts) == {kinds[lesion] for lesion in whole.selections[job.fold].train}, (
             "it learns what train holds"
         )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ratios": [1.0000001, 1.0]}, r"ratios = \[1.0000001, 1.0\] names two that differ by less than"),
+        ({"ratios": [1e308]}, r"a ratio is above 0 and at most 1000"),
+        ({"seeds": [2**32]}, r"a seed is 0 to 4294967295"),
+        ({"generator_seed": 2**32}, r"generator_seed = 4294967296"),
+        ({"task__melanomas": 0.5}, r"task.melanomas = 0.5 is refused: a grid shows parts .* curve="),
+        ({"name": "../../elsewhere"}, r"name = .* is refused: a name, which folders are called after"),
+        ({"choose": "validation", "arms": ["real"], "generators": []}, "choose = validation .* nothing to choose among"),
+        ({"searches": {"shsgan": {"00": "x"}}}, "searches names fold '00'"),
+        ({"searches": {"shsgan": {"7": "x"}}}, "searches of shsgan names fold 7. This store has folds 0 … 4"),
+        ({"sets": {"shsgan": {"9": "x"}}}, "sets of shsgan names fold 9. This store has folds 0 … 4"),
+        ({"generator_settings": {"shsgan": {"seed": 3}}}, "of shsgan names seed, .* Use generator_seed for it"),
+        ({"generator_settings": {"shsgan": {"data.fold": 3}}}, "of shsgan names data.fold, .* Use folds for it"),
+        ({"generator_settings": {"shsgan": {"data.size": 64}}}, "of shsgan names data.size, .* Use size for it"),
+        ({"generator_settings": {"shsgan": {"learner.kind": "dcgan"}}}, "learner.kind, .* Use generators for it"),
+        (
+            {"arms": ["pretrain_head"], "models": ["spectral"]},
+            r"arms = \['pretrain_head'\]: no synthetic arm has a meaning here, shsgan_pretrain_head because ",
+        ),
+        (
+            {"generators": ["shsgan", "noisy_copies"], "sets": {"noisy_copies": {"0": "x"}}},
+            "sets names 'noisy_copies', which is a negative control",
+        ),
+    ],
+    ids=str,
+)
+def test_what_would_be_ignored_or_could_not_run(real, changes, said):
+    refused(said, real, **changes)
+
+
+def test_a_model_with_two_names(real):
+    own = grid().classifiers
+    twice = {name: each.model_dump(mode="json") for name, each in own.items()} | {"twin": own["spectral"].model_dump()}
+    refused("spectral and twin are one model with two names", real, classifiers=twice, models=["spectral", "twin"])
+
+
+@pytest.mark.parametrize(
+    ("generators", "arms", "name"),
+    [
+        (["shsgan", "shsgan_random"], ["synthetic", "filtered"], "shsgan_random_x1"),
+        (["oversampled"], ["synthetic"], "oversampled_x1"),
+    ],
+)
+def test_two_arms_of_one_name(generators, arms, name):
+    """The names of sets are the user's to give; none of two arms may vanish for it."""
+    named = {each: {"0": "x"} for each in generators if each != "shsgan"}
+    with pytest.raises(ConfigError, match=f"two arms are called {name}: .* Give the set or generator"):
+        all_arms(grid(generators=generators, arms=arms, sets=named, filters=["random"]))
+
+
+def test_the_profile_is_an_option():
+    with pytest.raises(ConfigError, match=r"profile = full is no setting of a grid. Use --profile"):
+        configure_grid(Workspace.here(), "synthetic_vs_real", "small", ["profile=full"])

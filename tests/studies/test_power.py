@@ -182,13 +182,25 @@ def test_contrasts_that_were_declared_before_stay_in_the_family(real):
     assert outlook(plan(real, arms=["real"]), None) is None
 
 
+MADE = {"arm": "a", "reference": "real", "model": "small_cnn", "cells": [{"fold": 0}]}
+
+
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
         ({"manifest": "ab" * 32}, "is a grid of another store (abababababab, here "),
         ({"task__negatives": "all_others"}, "has another task: task.negatives = all_others, here dysplastic_nevus"),
         ({"analysis": {"contrasts": []}}, "holds no comparison"),
-        ({"analysis": {"contrasts": None}}, "analysis.json cannot be read (it lists no contrasts)"),
+        ({"analysis": {"contrasts": None}}, "analysis.json cannot be read (contrasts: input should be a valid list)"),
+        ({"analysis": {"contrasts": [{}]}}, "analysis.json cannot be read (contrasts.0.arm: field required)"),
+        ({"analysis": {"contrasts": [MADE | {"lesion_variance": -1.0}]}}, "lesion_variance: input should be greater than"),
+        ({"analysis": {"contrasts": [MADE | {"stretch": "x"}]}}, "contrasts.0.stretch: input should be a valid number"),
+        ({"analysis": {"contrasts": [MADE | {"cells": []}]}}, "contrasts.0.cells: list should have at least 1 item"),
+        (
+            {"analysis": {"contrasts": [MADE | {"cells": [{"fold": 99}]}]}},
+            "spoilt compares a on fold 99, this store has folds 0",
+        ),
+        ({"size": "big"}, "identity.json cannot be read (size: input should be a valid integer)"),
     ],
 )
 def test_pilots_of_another_grid_are_refused(spoilt, pilot_plan, real, facts, said):

@@ -12,16 +12,22 @@ from hyperderm.statistics.multiplicity import holm
 from hyperderm.statistics.predictions import CellKey, Predictions
 from hyperderm.studies.ablation.audits import audit
 from hyperderm.studies.ablation.jobs import SPARE
+from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.records import (
+    FAILURE,
+    FEEDS,
     GridFolder,
     declarations,
+    failure_of,
     predictions,
+    read_feeds,
     record_plan,
+    result_of,
     unfinished,
     with_larger_sets,
 )
-from hyperderm.training.run_folder import PLAN
-from tests.studies.grids import finish, plan
+from hyperderm.training.run_folder import PLAN, RESULT
+from tests.studies.grids import finish, generator, grid, plan
 
 
 def test_asking_for_less_changes_nothing(real, tmp_path):
@@ -58,10 +64,58 @@ def test_a_job_remembered_is_the_job_that_was_planned(real, tmp_path):
     assert {job.key: job for job in again.jobs} == {job.key: job for job in asked.jobs}
 
 
-def test_a_damaged_plan_is_refused(real, tmp_path):
-    (tmp_path / PLAN).write_text("{")
-    with pytest.raises(StudyError, match=r"plan\.json cannot be read"):
-        record_plan(tmp_path, plan(real))
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "null", "3", '{"folds":3}', '{"folds":["x"]}', '{"jobs":[{}]}', '{"declared":[{"at":"x"}]}']
+)
+def test_a_damaged_plan_is_refused(real, tmp_path, text):
+    (tmp_path / PLAN).write_text(text)
+    for reads in (lambda: record_plan(tmp_path, plan(real)), lambda: declarations(tmp_path)):
+        with pytest.raises(StudyError, match=r"plan\.json cannot be read \(.+\)") as caught:
+            reads()
+        assert caught.value.remedy == "Restore it: it says what was declared before."
+    assert (tmp_path / PLAN).read_text() == text
+
+
+@pytest.mark.parametrize("text", ["{", "null", '["a"]', '{"a":1}'])
+def test_damaged_feeds_are_refused(tmp_path, text):
+    (tmp_path / FEEDS).write_text(text)
+    with pytest.raises(StudyError, match=r"feeds\.json cannot be read"):
+        read_feeds(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"x":1}', '{"outputs":[],"ended":"","seconds":1}', '{"ended":"","seconds":1}'])
+def test_a_damaged_result_is_no_result(real, tmp_path, text):
+    made = plan(real, folds=[0], models=["spectral"])
+    finish(made, tmp_path)
+    (job, *_) = made.stage("cell")
+    (tmp_path / job.folder / RESULT).write_text(text)
+    with pytest.raises(StudyError, match=r"result\.json cannot be read .*Remove its folder"):
+        result_of(GridFolder(tmp_path), job)
+    (tmp_path / job.folder / FAILURE).write_text("{}")
+    with pytest.raises(StudyError, match=r"failure\.json cannot be read \(reason: field required\)"):
+        failure_of(GridFolder(tmp_path), job)
+
+
+def test_a_file_that_was_lost_before_its_result_was_written_is_not_there(real, tmp_path):
+    made = plan(real, folds=[0], models=["spectral"])
+    finish(made, tmp_path)
+    (job, *_) = made.stage("cell")
+    path = tmp_path / job.folder / RESULT
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"outputs": {"nowhere": "lost"}}))
+    assert result_of(GridFolder(tmp_path), job) is None
+
+
+def test_two_models_that_the_arms_make_one_keep_all_their_cells(real, tmp_path):
+    """The augmentation of a model is the arms' to say; cells of one configuration are run once and are of both models."""
+    asked = grid(models=["small_cnn"], folds=[0])
+    own = asked.classifiers["small_cnn"]
+    plainer = own.model_copy(update={"learner": own.learner.model_copy(update={"augmentation": "none"})})
+    twins = {"classifiers": asked.classifiers | {"plainer": plainer}, "models": ("small_cnn", "plainer")}
+    made = make_plan(asked.model_copy(update=twins), real, {"shsgan": generator()})
+    assert len({job.key for job in made.stage("cell")}) < len(made.stage("cell"))
+    whole = record_plan(tmp_path, made)
+    assert [job.label for job in whole.stage("cell")] == [job.label for job in made.stage("cell")]
+    assert len({(job.arm, job.model) for job in record_plan(tmp_path, made).stage("cell")}) == len(made.stage("cell"))
 
 
 def test_contrasts_without_an_answer_stay_in_the_family(real, tmp_path):

@@ -8,6 +8,7 @@ import typer
 from hyperderm import workflows
 from hyperderm.cli import app
 from hyperderm.cli.terminal import print_aside
+from hyperderm.settings import SEEDS
 
 
 @app.command()
@@ -21,7 +22,7 @@ def generate(
         str | None, typer.Option(help="A checkpoint file or s3:// address, in place of --run.", metavar="URI")
     ] = None,
     diagnosis: Annotated[list[str] | None, typer.Option(help="Default melanoma; may be repeated.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed is another set.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Another seed is another set.")] = 0,
     rgb: Annotated[str | None, typer.Option(help="A store of photographs to make new lesions from.")] = None,
     source_store: Annotated[
         str | None, typer.Option(help="The store the generator was trained on, if it is not where it was.")
@@ -77,7 +78,7 @@ def curate(
     drawn: Annotated[
         int | None, typer.Option(help="Choose among the first so many of each diagnosis; default: all.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of choices at random and of added noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS - 1, help="Of choices at random and of added noise.")] = 0,
 ) -> None:
     """Choose cubes of a synthetic set, or give them what of train they lack."""
     print_aside()

@@ -446,8 +446,8 @@ def trials_at_once(cluster: Cluster, workers: int, cpus: float, gpus: float, lim
         need = f"{workers} worker{'s' * (workers > 1)} with {cpus:g} CPU and {gpus:g} GPU each"
         raise ClusterError(
             f"a trial needs {need}, the cluster has {described(cluster)}",
-            "Use fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker or sweep.gpus_per_worker, or a "
-            "larger cluster.",
+            "Use fewer --workers-per-trial (train: --workers), --set sweep.cpus_per_worker or sweep.gpus_per_worker (a "
+            "grid: resources.workers, resources.cpus, resources.gpus), or a larger cluster.",
         )
     return min(fits, limit) if limit else fits
 

@@ -360,7 +360,7 @@ def _decisions(
         control = each.reference not in (REAL, hurdle) or (each is real and (each.arm, each.model) in alone)
         if real is not None and control:
             made = decision(real, each, each.arm in negative, hurdles.get((each.arm, each.model)))
-            yield replace(made, verdict=CANNOT_TELL) if (each.arm, each.model) in lost else made
+            yield replace(made, verdict=CANNOT_TELL, hurdle=hurdle) if (each.arm, each.model) in lost else made
 
 
 def _baselines(panels: Panels, seed: int, resamples: int) -> Iterator[BaselineComparison]:

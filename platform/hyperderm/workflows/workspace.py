@@ -162,6 +162,8 @@ def configure_grid(
         ConfigError: unknown grid, key, value, model or generator.
     """
     values = parse_overrides(overrides)
+    if "profile" in values:
+        raise ConfigError(f"profile = {values['profile']} is no setting of a grid", "Use --profile (make: PROFILE=…).")
     if profile == "auto":  # for every profile
         registry.ablation(name, "small").override(values)
     grid = registry.ablation(name, choose_profile(workspace, profile)).override(values)

@@ -28,7 +28,9 @@ def decision_sentence(analysis: Analysis, made: Decision) -> str:
         f"{number(made.detectable)} would have been shown four times in five",
     }[made.verdict]
     references = dict.fromkeys([REAL, made.control, *([made.hurdle] if made.hurdle else [])])
-    changes = [f"by {_change(mine[name])} against {name}" for name in references]
+    changes = [f"by {_change(mine[name])} against {name}" for name in references if name in mine]
+    if lost := [name for name in references if name not in mine]:
+        answer = f"cannot tell, since its declared comparison with {_listed(lost)} has no result"
     return f"{made.arm} with {made.model} changed AUROC {_listed(changes)}: {answer}."
 
 
@@ -167,12 +169,12 @@ def control_warnings(a: Analysis) -> list[str]:
 
 
 def silent_controls(a: Analysis) -> list[str]:
-    """Return that no negative control helped, or that there is none; [] if one did."""
+    """Return whether a negative control helped, or that there is none."""
     controls = [each for each in a.decisions if each.negative]
     if not controls:
         return [NO_CONTROL]
-    if control_warnings(a):
-        return []
+    if helping := [f"{each.arm} with {each.model}" for each in helping_controls(a)]:
+        return [f"Yes, as is said above: {_listed(helping)}."]
     return [
         f"No: in {_many(len(controls), 'comparison')}, no set that can teach nothing new about melanoma was shown to help, "
         "as it must be. Where few cases are tested, this is weak reassurance."
@@ -180,10 +182,13 @@ def silent_controls(a: Analysis) -> list[str]:
 
 
 def _lacking_controls(a: Analysis, lacking: Sequence[LeftOut]) -> list[str]:
-    """Return for each model the negative controls that the plan left out, and whether another one speaks for it."""
+    """Return for each model the negative controls that the plan left out, and that none with a result speaks for it."""
     controlled = {each.model for each in a.decisions if each.negative}
     alone = ", so no negative control says whether its answers can be trusted"
-    return [
+    told = {model for _, model, _ in lacking}
+    answered = dict.fromkeys(each.model for each in a.decisions if not each.negative)
+    silent = [model for model in answered if controlled and model not in controlled | told]
+    return [f"{model} has none with a result{alone}." for model in silent] + [
         f"{model} lacks {_listed([f'{_listed(arms)} ({reason})' for reason, arms in why.items()])}, which the plan left out"
         f"{'' if model in controlled else alone}."
         for model, why in grouped(lacking).items()

@@ -54,6 +54,8 @@ def curve_sentence(curve: LearningCurve, helped: bool = False) -> str:
         return f"More real melanomas would help {model}: {each}."
     if curve.usefulness == WOULD_NOT:
         doubt = "" if helped else f" {ELSEWHERE}"
+        if high < 0:
+            return f"More real melanomas alone are expected to harm {model}, as it is trained here: {each}.{doubt}"
         return (
             f"More real melanomas alone are not expected to help {model}, as it is trained here: {each}, which is less than "
             f"the {number(curve.smallest_gain, 2)} that would be worth them.{doubt}"

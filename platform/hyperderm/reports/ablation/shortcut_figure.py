@@ -31,6 +31,10 @@ def shortcut_meter(analysis: Analysis, facts: ReportFacts) -> Figure:
     gains = {(arm, model): _gain(analysis, arm, model) for model, arms in blocks.items() for arm in arms}
     ends = [abs(end) for each in gains.values() if each for end in (each.adjusted_low, each.adjusted_high)]
     reach = 1.06 * max([0.02, *ends])
+    judged = [
+        end for each in facts.shortcuts for end in (each.logistic, each.network, *(each.interval or ())) if end is not None
+    ]
+    lowest = min([0.45, *(end - 0.05 for end in judged)])
     top = _HEAD
     for model, arms in blocks.items():
         top += _TITLE
@@ -42,7 +46,7 @@ def shortcut_meter(analysis: Analysis, facts: ReportFacts) -> Figure:
         _lanes(panels, [names[arm] for arm in arms])
         panels[0].set_title(model, loc="left", fontsize=9.5, fontweight="bold", color=QUIET, parse_math=False)
         measured = {each.arm: each for each in facts.shortcuts if each.model == model}
-        _told(panels[0], [measured[arm] for arm in arms])
+        _told(panels[0], [measured[arm] for arm in arms], lowest)
         _gains(panels[1], [gains[arm, model] for arm in arms], reach)
         _sure(panels[2], [measured[arm] for arm in arms])
         top += high + _FOOT
@@ -76,7 +80,7 @@ def _lanes(panels: Sequence[Axes], names: Sequence[str]) -> None:
             axes.axhspan(y - 0.5, y + 0.5, color="#f6f6f6", linewidth=0, zorder=-3)
 
 
-def _told(axes: Axes, arms: Sequence[Shortcut]) -> None:
+def _told(axes: Axes, arms: Sequence[Shortcut], lowest: float) -> None:
     """Draw the AUROC of the judges; the dashed line is where a warning begins."""
     for y, each in enumerate(arms):
         if each.logistic is not None:
@@ -85,8 +89,7 @@ def _told(axes: Axes, arms: Sequence[Shortcut]) -> None:
             axes.plot(each.interval or (), [y] * 2 if each.interval else (), color=QUIET, linewidth=1.2, zorder=2)
             axes.plot([each.network], [y], "s", color=QUIET, markerfacecolor="white", markersize=5, zorder=3, clip_on=False)
     axes.axvline(WARN, color=QUIET, linewidth=1, linestyle=(0, (4, 2)), zorder=1)
-    ends = [end for each in arms for end in (each.logistic, each.network, *(each.interval or ())) if end is not None]
-    axes.set_xlim(min([0.45, *(end - 0.05 for end in ends)]), 1.0)
+    axes.set_xlim(lowest, 1.0)
     axes.set_xlabel("told from real cubes (AUROC)", fontsize=9, color=INK)
 
 

@@ -125,11 +125,15 @@ def arms(grid: Ablation) -> list[Arm]:
     """Return the arms in the order of reports; every synthetic arm that adds cubes comes with its control arm.
 
     Raises:
-        ConfigError: validation has nothing to choose among for a generator.
+        ConfigError: validation has nothing to choose among for a generator, or two arms have one name.
     """
     found: dict[str, Arm] = {}
     for arm in _arms(grid):
-        found.setdefault(arm.name, arm)
+        if found.setdefault(arm.name, arm) != arm:
+            raise ConfigError(
+                f"two arms are called {arm.name}: {found[arm.name].description}; and {arm.description}",
+                "Give the set or generator whose name leads to this another name.",
+            )
     if grid.choose == "validation":
         for generator in grid.generators:
             found |= {arm.name: arm for arm in _chosen(generator, list(found.values()))}

@@ -15,6 +15,7 @@ from hyperderm.statistics.predictions import Predictions
 from hyperderm.statistics.resampling import bootstrap
 from hyperderm.store.reader import Store
 from hyperderm.strict import json_of
+from hyperderm.studies.ablation.shapes import ANALYSIS_FILE, IDENTITY_FILE, wrong
 from hyperderm.training.run_folder import ANALYSIS, IDENTITY, PREDICTIONS, REPORT, known_identity
 
 
@@ -94,7 +95,16 @@ def read_pilot(folder: Path, store: Store, grid: Ablation) -> Pilot:
             f"{grid.task.negatives}",
             f"Name a grid of the same task, or use --set task.negatives={known['task.negatives']}.",
         )
+    if reason := wrong(IDENTITY_FILE, known):
+        raise StudyError(f"{folder / IDENTITY} cannot be read ({reason})", "Name another grid.")
     analysis = _analysis(folder)
+    folds = store.folds().count
+    for each in analysis["contrasts"]:
+        if strange := sorted({cell["fold"] for cell in each["cells"]} - set(range(folds))):
+            raise StudyError(
+                f"--pilot {folder.name} compares {each['arm']} on fold {strange[0]}, this store has folds 0 … {folds - 1}",
+                "Delete the report's folder and run that grid's command again.",
+            )
     contrasts = tuple(_recorded(each) for each in analysis["contrasts"])
     if not contrasts:
         raise StudyError(
@@ -107,15 +117,15 @@ def _analysis(folder: Path) -> dict[str, Any]:
     path = folder / REPORT / ANALYSIS
     try:
         found: dict[str, Any] = json_of(path.read_text("utf-8"))
-        if isinstance(found["contrasts"], list):
-            return found
-        reason = "it lists no contrasts"
+        reason = wrong(ANALYSIS_FILE, found)
     except FileNotFoundError:
         raise StudyError(
             f"--pilot {folder.name} has no report yet", "Let it finish first: the same command continues it."
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         reason = str(error)
+    if not reason:
+        return found
     raise StudyError(f"{path} cannot be read ({reason})", "Delete the report's folder and run that grid's command again.")
 
 
@@ -128,7 +138,7 @@ def _recorded(each: dict[str, Any]) -> Recorded:
 
 def _complete(contrasts: Sequence[Recorded], analysis: Mapping[str, Any], folder: Path) -> list[Measured]:
     """Return what was measured; what a report of an earlier version lacks is computed from the predictions."""
-    if any(each.get("lesion_variance") is None for _, each in contrasts):
+    if any(each.get(name) is None for name in ("lesion_variance", "seed_variance", "stretch") for _, each in contrasts):
         return _computed([contrast for contrast, _ in contrasts], analysis, folder / PREDICTIONS)
     return [
         Measured(

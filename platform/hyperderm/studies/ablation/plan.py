@@ -91,6 +91,13 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
     builder = PlanBuilder(grid, store, generators, folds)
     left_out = _left_out(grid, builder, chosen)
     skipped = {(arm, model) for arm, model, _ in left_out}
+    compared = [arm for arm in chosen if arm.control]
+    if compared and skipped.issuperset((arm.name, model) for arm in compared for model in grid.models):
+        _, _, reason = next(each for each in left_out if each[0] == compared[0].name)
+        raise ConfigError(
+            f"arms = {list(grid.arms)}: no synthetic arm has a meaning here, {compared[0].name} because {reason}",
+            "Ask for other arms, generators or models.",
+        )
     cells = [
         builder.cell(arm, model, fold, seed)
         for seed in grid.seeds
@@ -139,7 +146,7 @@ def _reason(arm: Arm, chosen: Sequence[Arm], model: Model, builder: PlanBuilder,
     """Return why an arm is left out for a model of which `gone` are left out before; "" if it is not."""
     if arm.chosen_from:
         left, least = len(set(arm.chosen_from) - set(gone)), 2 if arm.control else 1  # one control may serve two arms
-        return f"{left} of the arms that it is chosen from have a meaning" if left < least else ""
+        return f"{left} of the arms that it is chosen from ha{'s' if left == 1 else 've'} a meaning" if left < least else ""
     reason = builder.meaningless(arm) or arm.suits(model)
     control = next((each for each in chosen if each.name == arm.control), None)
     replaced = arm.control == CLASSIC_ARM  # a model without augmentation has `real` in its place
@@ -165,6 +172,11 @@ def _folds(grid: Ablation, store: Store) -> tuple[int, ...]:
         if grid.choose == "validation":
             raise StoreError(f"choose = validation needs a validation role: {error.what}", error.remedy) from None
         raise
+    for name in ("sets", "searches"):
+        for generator, by_fold in getattr(grid, name).items():
+            for fold in sorted(map(int, by_fold)):
+                if fold >= count:
+                    raise ConfigError(f"{name} of {generator} names fold {fold}", f"This store has folds 0 … {count - 1}.")
     if grid.folds == "all":
         return tuple(range(count))
     for fold in grid.folds:

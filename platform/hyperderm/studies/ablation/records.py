@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.fs as pafs
+from pydantic import TypeAdapter
 
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
@@ -28,6 +29,7 @@ from hyperderm.strict import json_of
 from hyperderm.studies.ablation.arms import Arm
 from hyperderm.studies.ablation.jobs import Job, job_from_json, job_to_json
 from hyperderm.studies.ablation.plan import Plan
+from hyperderm.studies.ablation.shapes import FAILURE_FILE, FEEDS_FILE, PLAN_FILE, RESULT_FILE, wrong
 from hyperderm.training.run_folder import PLAN, PREDICTIONS, RESULT, Result
 from hyperderm.training.selection import select
 
@@ -95,7 +97,7 @@ def result_of(grid: GridFolder, job: Job) -> Result | None:
         StudyError: a file cannot be read.
     """
     place = grid.place(job)
-    found: Result | None = _read(place, RESULT)
+    found: Result | None = _read(place, RESULT, RESULT_FILE)
     if found is None:
         return None
     intact = all(_intact(place, name, digest) for name, digest in found.get("outputs", {}).items())
@@ -121,7 +123,7 @@ def _checkpoint(grid: GridFolder, key: str, state: Checkpoint = "best") -> str |
 
     It is None too for the last state of a generator that a version before `Ablation.checkpoints` trained.
     """
-    found: Result | None = _read(below(grid.storage or grid.path, "generator", key), RESULT)
+    found: Result | None = _read(below(grid.storage or grid.path, "generator", key), RESULT, RESULT_FILE)
     if found is None:
         return None
     return found.get("checkpoint") if state == "best" else found.get("latest")
@@ -135,7 +137,7 @@ def has_begun(grid: GridFolder, job: Job) -> bool:
 
 def failure_of(grid: GridFolder, job: Job) -> str | None:
     """Return why the job failed the last time; None if it did not fail."""
-    found = _read(grid.place(job), FAILURE)
+    found = _read(grid.place(job), FAILURE, FAILURE_FILE)
     return None if found is None else str(found["reason"])
 
 
@@ -162,7 +164,7 @@ def now() -> str:
 
 def _intact(place: RunLocation, name: str, digest: str) -> bool:
     """Return whether an output is unchanged; on S3, only whether the object exists, since it is never partly written."""
-    return _digest(place, name) == digest if isinstance(place, Path) else holds(place, name)
+    return digest != LOST and (_digest(place, name) == digest if isinstance(place, Path) else holds(place, name))
 
 
 def _digest(place: RunLocation, name: str) -> str:
@@ -189,16 +191,20 @@ def _write(place: RunLocation, name: str, content: Mapping[str, Any]) -> None:
     put(place, name, json.dumps(content, indent=1, sort_keys=True).encode())
 
 
-def _read(place: RunLocation, name: str) -> Any:  # noqa: ANN401 - the JSON of `name`, None if it is missing
-    found = content_of(place, name)
-    if found is None:
+def _read(place: RunLocation, name: str, shape: TypeAdapter[Any]) -> Any:  # noqa: ANN401 - the JSON, None if it is missing
+    content = content_of(place, name)
+    if content is None:
         return None
     try:
-        return json_of(found.decode())
+        found = json_of(content.decode())
+        reason = wrong(shape, found)
     except ValueError as error:
+        reason = str(error)
+    if reason:
         raise StudyError(
-            f"{address(place, name)} cannot be read ({error})", "Remove its folder; the job is then run again."
-        ) from error
+            f"{address(place, name)} cannot be read ({reason})", "Remove its folder; the job is then run again."
+        )
+    return found
 
 
 def unfinished(table: Predictions, planned: Sequence[CellKey]) -> list[str]:
@@ -236,7 +242,8 @@ def record_plan(folder: Path, plan: Plan) -> Plan:
     at = datetime.now().astimezone().isoformat(timespec="seconds")
     declared += [{"contrast": list(each), "at": at} for each in plan.contrasts if each not in held]
     _check_cells(known.get("jobs", []), plan.stage("cell"))
-    jobs = {(job["key"], job["arm"]): job for job in [*known.get("jobs", []), *map(job_to_json, plan.jobs)]}
+    every = [*known.get("jobs", []), *map(job_to_json, plan.jobs)]
+    jobs = {(job["key"], job["arm"], job["model"]): job for job in every}
     arms = {arm["name"]: arm for arm in known.get("arms", [])} | {arm.name: asdict(arm) for arm in plan.arms}
     content = {
         "grid": plan.grid.model_dump(mode="json"),
@@ -283,7 +290,7 @@ def _covers(larger: Job, job: Job) -> bool:
 
 def read_feeds(folder: Path) -> dict[str, str]:
     """Return key to the recorded feed ("memory" or "stream") of the jobs in `folder`; a job keeps its first feed."""
-    return dict(json_of((folder / FEEDS).read_text("utf-8"))) if (folder / FEEDS).exists() else {}
+    return dict(_read_whole(folder / FEEDS, FEEDS_FILE, "Delete it: jobs that are not done yet are then fed anew."))
 
 
 def record_feeds(folder: Path, plan: Plan) -> None:
@@ -304,8 +311,8 @@ def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
 
 def _joined_plan(plan: Plan, content: Mapping[str, Any]) -> Plan:
     names = {field.name for field in fields(Arm)}
-    mine = {(job.key, job.arm): job for job in plan.jobs}
-    jobs = [mine.get((job["key"], job["arm"])) or job_from_json(job) for job in content["jobs"]]
+    mine = {(job.key, job.arm, job.model): job for job in plan.jobs}
+    jobs = [mine.get((job["key"], job["arm"], job["model"])) or job_from_json(job) for job in content["jobs"]]
     classifiers = plan.grid.classifiers
     selections = dict(plan.selections)
     for job in jobs:
@@ -338,11 +345,18 @@ def _joined(known: Sequence[Any], new: Sequence[Any]) -> list[Any]:
 
 
 def _read_plan(folder: Path) -> dict[str, Any]:
-    path = folder / PLAN
+    return _read_whole(folder / PLAN, PLAN_FILE, "Restore it: it says what was declared before.")
+
+
+def _read_whole(path: Path, shape: TypeAdapter[Any], remedy: str) -> dict[str, Any]:
+    """Return the JSON of a file in the driver's folder; {} if there is none."""
     try:
         found: dict[str, Any] = json_of(path.read_text("utf-8"))
+        reason = wrong(shape, found)
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise StudyError(f"{path} cannot be read ({error})", "Restore it: it says what was declared before.") from error
+        reason = str(error)
+    if reason:
+        raise StudyError(f"{path} cannot be read ({reason})", remedy)
     return found
