@@ -275,6 +275,11 @@ def test_the_figure_of_the_meter_draws_judges_gain_and_probabilities_side_by_sid
     middles = [line.get_xdata()[0] for line in gain.get_lines() if line.get_marker() == "D"]
     assert middles == [against["shsgan_1"].difference, against["noisy_1"].difference]
     assert gain.get_xlim()[1] == -gain.get_xlim()[0] > max(abs(each.adjusted_high) for each in against.values())
+    far = tuple(replace(each, adjusted_high=1.0) if each is against["noisy_1"] else each for each in analysis.contrasts)
+    four = tuple(replace(found[0], arm=arm, model=model) for model in (SPECTRAL, CNN) for arm in ("shsgan_1", "noisy_1"))
+    gain = shortcut_meter(replace(analysis, contrasts=far), facts(shortcuts=four)).axes[4]
+    assert gain.get_xlim()[1] < 0.5
+    assert [line.get_marker() for line in gain.get_lines() if line.get_marker() in "<>"] == [">"]
     spans = [list(line.get_xdata()) for line in sure.get_lines() if len(line.get_xdata()) == 2]
     assert spans == [[0.25, 0.8], [0.2, 0.3]]
     (key,) = drawn.legends

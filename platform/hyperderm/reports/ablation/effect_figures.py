@@ -94,7 +94,7 @@ def forest(analysis: Analysis, facts: ReportFacts) -> Figure:
     place = (left / WIDTH, _FOOT / height, (right - left) / WIDTH, depth / height)
     axes = figure.add_axes(place)
     axes.set_ylim(depth, 0)
-    reach = _reach(analysis)
+    reach = reach_of(analysis.contrasts)
     axes.set_xlim(-reach, reach)
     table = arm_styles(facts)
     across = blended_transform_factory(figure.dpi_scale_trans, axes.transData)
@@ -133,9 +133,9 @@ def _blocks(analysis: Analysis, facts: ReportFacts) -> tuple[list[_Block], float
     return made, max(y, _ROW)
 
 
-def _reach(analysis: Analysis) -> float:
-    """Return half the width of the symmetric axis."""
-    ends = [max(abs(c.adjusted_low), abs(c.adjusted_high), abs(c.low), abs(c.high)) for c in analysis.contrasts]
+def reach_of(contrasts: Sequence[ContrastResult]) -> float:
+    """Return half the width of a symmetric axis for the intervals; what few of them need beyond it ends in an arrow."""
+    ends = [max(abs(c.adjusted_low), abs(c.adjusted_high), abs(c.low), abs(c.high)) for c in contrasts]
     if not ends:
         return 0.1
     return 1.06 * max(min(max(ends), _OUTLIER * float(np.median(ends))), 0.01)

@@ -1,5 +1,6 @@
 """The figure of the shortcut meter: how well each arm's set is told from real, its gain, and where its model is sure."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from hyperderm.metrics.recognisability import WARN
+from hyperderm.reports.ablation.effect_figures import reach_of
 from hyperderm.reports.ablation.facts import ReportFacts, Shortcut
 from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, text_width, wrapped
 from hyperderm.statistics.ablation_results import REAL, Analysis, ContrastResult
@@ -29,8 +31,7 @@ def shortcut_meter(analysis: Analysis, facts: ReportFacts) -> Figure:
     left = max((text_width(name, 8.5) for name in names.values()), default=1.0) + _EDGE + 0.15
     free = WIDTH - left - _EDGE - _BETWEEN * (len(_PARTS) - 1)
     gains = {(arm, model): _gain(analysis, arm, model) for model, arms in blocks.items() for arm in arms}
-    ends = [abs(end) for each in gains.values() if each for end in (each.adjusted_low, each.adjusted_high)]
-    reach = 1.06 * max([0.02, *ends])
+    reach = reach_of([each for each in gains.values() if each])
     judged = [
         end for each in facts.shortcuts for end in (each.logistic, each.network, *(each.interval or ())) if end is not None
     ]
@@ -97,6 +98,9 @@ def _gains(axes: Axes, gains: Sequence[ContrastResult | None], reach: float) -> 
     for y, each in enumerate(gains):
         if each is None:
             continue
+        for end, marker in ((each.adjusted_low, "<"), (each.adjusted_high, ">")):
+            if abs(end) > reach:
+                axes.plot([math.copysign(reach * 0.97, end)], [y], marker, color=INK, markersize=5, zorder=4)
         axes.plot([each.adjusted_low, each.adjusted_high], [y, y], color=INK, linewidth=1.2, zorder=2)
         axes.plot([each.low, each.high], [y, y], color=INK, linewidth=4, solid_capstyle="butt", zorder=3)
         look: dict[str, Any] = {"color": INK, "markerfacecolor": INK if each.reference == REAL else "white"}
