@@ -103,6 +103,7 @@ def test_a_rate_is_told_with_its_span_or_with_why_there_is_none(grid):
     assert "worth in real ones to spectral_logistic is not defined: the curve is flat (−0.010)." in said
     rows = [[cell.text for cell in row.cells] for row in rate_table(analysis, facts).rows]
     assert [row[-1] for row in rows] == ["0.50", "not defined"]
+    assert [row.cells[-1].sub for row in rate_table(analysis, facts).rows][1] == "the curve is flat (−0.010)"
     found = list(csv.DictReader(io.StringIO(rates_csv(analysis))))
     assert [row["rate"] for row in found] == ["", "0.5"]
 

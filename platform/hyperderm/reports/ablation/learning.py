@@ -94,7 +94,7 @@ def rate_sentences(analysis: Analysis) -> list[str]:
             said.append(_rates_between(others, "other " if told else ""))
     silent = [each for each in analysis.rates if each.rate.value is None]
     for model in dict.fromkeys(each.model for each in silent):
-        reasons = dict.fromkeys(re.sub(r"-(?=\d)", "−", each.rate.reason) for each in silent if each.model == model)
+        reasons = dict.fromkeys(_why(each) for each in silent if each.model == model)
         said.append(f"What a synthetic melanoma is worth in real ones to {model} is not defined: {'; '.join(reasons)}.")
     return said
 
@@ -154,10 +154,15 @@ def rate_table(analysis: Analysis, facts: ReportFacts) -> Table:
 def _rate_row(each: ExchangeRate) -> Row:
     names = (Cell(each.arm), Cell(each.model), Cell(each.reference))
     counts = (Cell(tally(round(each.melanomas, 1))), Cell(tally(round(each.synthetic, 1))))
-    rate = Cell("not defined", each.rate.reason)
+    rate = Cell("not defined", _why(each))
     if each.rate.value is not None:
         rate = Cell(number(each.rate.value, 2), _rate_span(each))
     return Row((*names, *counts, _signed(each.gain), rate))
+
+
+def _why(each: ExchangeRate) -> str:
+    """Return why a rate is not defined, with the minus signs of a report."""
+    return re.sub(r"-(?=\d)", "−", each.rate.reason)
 
 
 def _signed(found: Estimate) -> Cell:

@@ -263,8 +263,8 @@ def _shortcuts(analysis: Analysis, facts: ReportFacts) -> Section:
     caption = (
         f"Left: how well judges tell an arm's synthetic melanomas from real ones; a warning begins at the dashed line, "
         f"{number(WARN, 1)}. Middle: difference in AUROC to the arm's control (filled circle: to real, where it has none), "
-        "thick: 95 % interval, thin: Holm-adjusted interval, which decides (an arrow: it goes on). Right: hollow: real cubes "
-        "of validation; filled: synthetic cubes that were not shown. A long line is a shortcut."
+        "thick: 95 % interval, thin: Holm-adjusted interval, which decides (an arrow: it goes on). Right: hollow: real "
+        "cubes of validation; filled: synthetic cubes that were not shown. A long line is a shortcut."
     )
     alt = "Judges, gain and mean probability of melanoma by arm; the tables hold the numbers."
     drawing = Drawing("shortcut_meter", lambda: shortcut_meter(analysis, facts), alt, caption)
