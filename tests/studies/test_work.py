@@ -219,7 +219,7 @@ def test_a_large_file_counts_by_its_content(tmp_path, real, change, done):
     place = tmp_path / job.folder
     place.mkdir(parents=True)
     (place / "best.pt").write_bytes(bytes(2**21))
-    write_result(place, {}, "best.pt")
+    write_result(place, {"seconds": 1.0}, "best.pt")
     if change == "content":
         (place / "best.pt").write_bytes(bytes(2**21 - 1) + b"x")
     if change == "gone":
