@@ -43,6 +43,7 @@ WITHOUT_GENERATORS = frozenset({"real", "classic", "strong", "oversampled", "foc
 FIXED = {"seed": "generator_seed", "data.fold": "folds", "data.size": "size", "learner.kind": "generators"}
 """Settings of a generator that the grid itself makes, and the field that says them."""
 LARGEST_RATIO = 1000
+"""The most synthetic melanomas per real one that a grid takes."""
 
 
 def _is_fold(text: str) -> bool:
@@ -196,7 +197,7 @@ class Ablation(Strict):
                 f"task.melanomas = {self.task.melanomas:g} is refused: a grid shows parts of the melanomas by itself. For "
                 "example curve=[0.25,0.5]"
             )
-        if self.choose == "validation" and not self.trained and not (self.uses_generators and self.sets):
+        if self.choose == "validation" and not self.uses_generators:
             raise ValueError(
                 f"choose = validation with generators = {list(self.generators)} and arms = {list(self.arms)} is refused: "
                 "there is nothing to choose among. Name generators and their arms, or leave choose out"

@@ -110,6 +110,7 @@ def test_a_fold_whose_train_lacks_a_rare_diagnosis_has_its_generator_without_mel
         ({"task__melanomas": 0.5}, r"task.melanomas = 0.5 is refused: a grid shows parts .* curve="),
         ({"name": "../../elsewhere"}, r"name = .* is refused: a name, which folders are called after"),
         ({"choose": "validation", "arms": ["real"], "generators": []}, "choose = validation .* nothing to choose among"),
+        ({"choose": "validation", "arms": ["noisy_copies"]}, "choose = validation .* nothing to choose among"),
         ({"searches": {"shsgan": {"00": "x"}}}, "searches names fold '00'"),
         ({"searches": {"shsgan": {"7": "x"}}}, "searches of shsgan names fold 7. This store has folds 0 … 4"),
         ({"sets": {"shsgan": {"9": "x"}}}, "sets of shsgan names fold 9. This store has folds 0 … 4"),
