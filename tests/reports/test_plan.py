@@ -9,6 +9,8 @@ from rich.console import Console
 
 from hyperderm.cluster.session import Cluster
 from hyperderm.reports.plan import at_a_time, print_plan
+from hyperderm.reports.power import rounded_up
+from hyperderm.statistics.power import assumed
 from hyperderm.studies.ablation.estimate import Estimate, report_s
 from hyperderm.studies.ablation.plan import Plan
 from tests.studies import grids
@@ -54,6 +56,46 @@ def test_cells_stages_and_what_is_shared_are_counted(plan: Plan):
         assert f"{count} 0 2.0 min {whole} {count * 2} MB 0" in " ".join(row(text, "cell ", model, "min"))
     for arm, reference, model in plan.contrasts:
         assert f"  {model}: {arm} against {reference}" in text
+
+
+def test_the_task_says_what_is_told_from_what(plan: Plan):
+    assert "task: 15 melanomas against 25 dysplastic_nevus (task.negatives = dysplastic_nevus)" in printed(plan, costs(plan))
+
+
+def test_negative_controls_are_a_family_of_their_own(plan: Plan):
+    text = printed(plan, costs(plan))
+    assert "4 declared comparisons (AUROC within fold, Holm-adjusted):\n  spectral: shsgan_x1 against real\n" in text
+    assert "of negative controls" not in text
+    made = grids.plan(plan.store, arms=["synthetic", "shuffled"], models=["small_cnn"])
+    controls = "2 comparisons of negative controls, which must not help (Holm-adjusted among themselves):\n"
+    both = printed(made, costs(made))
+    assert both.index("2 declared comparisons") < both.index("shsgan_x1 against oversampled_x1") < both.index(controls)
+    assert both.index(controls) < both.index("  small_cnn: shsgan_shuffled_x1 against real")
+
+
+def test_combinations_without_meaning_are_counted(plan: Plan):
+    assert ", without" not in printed(plan, costs(plan))
+    made = grids.plan(plan.store, arms=["real", "classic"])
+    assert " = 15 cells, without 1 combination of arm and model that mean nothing\n" in printed(made, costs(made))
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.46, True), (0.84, True), (0.9, False), (1.0, False)])
+def test_step_times_measured_beside_other_programs_are_told(plan: Plan, share: float, said: bool):
+    text = printed(plan, replace(costs(plan), had_cpu=share))
+    note = f"step times were measured beside other programs, with a processor for {100 * share:.0f} % of the time"
+    assert (note in text) == said
+
+
+def test_a_learning_curve_alone_has_its_power_told(plan: Plan):
+    made = grids.plan(plan.store, arms=["real"], curve=[0.5], models=["small_cnn"])
+    text = printed(made, costs(made))
+    sizes = [(3, 5)] * 5
+    slope = assumed(sizes).detectable_slope(5, 1, (0.5, 1.0))
+    assert f"  learning curve, gain in AUROC per doubling of real melanomas: {rounded_up(slope)} with small_cnn\n" in text
+    assert "  small_cnn: no pilot, so it is assumed: AUROC 0.75" in text
+    assert "comparison of arms" not in text
+    none = grids.plan(plan.store, arms=["real"], curve=[0.5], models=["small_cnn"], folds=[0])
+    assert "of real melanomas: none that is possible with small_cnn" in printed(none, costs(none))
 
 
 def test_the_time_is_that_of_the_places(plan: Plan):

@@ -9,8 +9,9 @@ from scipy.optimize import brentq
 from scipy.stats import multivariate_normal, norm
 
 from hyperderm.statistics import power
+from hyperderm.statistics.learning_curve import slope_coefficients
 from hyperderm.statistics.multiplicity import FAMILY_LEVEL
-from hyperderm.statistics.paired import difference
+from hyperderm.statistics.paired import combination, difference
 from hyperderm.statistics.panel import Panel
 from hyperderm.statistics.power import Enough, OutOfReach, Spread, assumed, measured, median, needed
 from hyperderm.statistics.resampling import bootstrap
@@ -198,6 +199,28 @@ def test_pilots_predict_what_larger_studies_find_detectable(groups):
         arm, reference = simulate(design, rng).panels
         own.append(difference(arm, reference, bootstrap(arm, 200, 0)).detectable(ALPHA))
     assert np.mean(predicted) == pytest.approx(np.mean(own), rel=0.25)
+
+
+@pytest.mark.parametrize("shares", [(0.25, 0.5, 1.0), (0.1, 0.3, 0.5, 1.0), (0.5, 1.0)])
+@pytest.mark.parametrize("groups", [LARGE, SMALL])
+def test_a_pilot_predicts_which_slope_larger_studies_find_detectable(groups, shares):
+    """Pilots compare two arms in 2 folds x 2 seeds; the studies of 5 x 3 have a curve of flat AUROC."""
+    rng = np.random.default_rng(3)
+    design = Design((1.6,) * len(shares), groups=groups)
+    predicted, own = [], []
+    for _ in range(20):
+        small = [first(each, 2, 2) for each in simulate(Design(groups=groups), rng).panels]
+        predicted.append(pilot(*small).detectable_slope(5, 3, shares))
+        panels = simulate(design, rng).panels
+        slope = combination(panels, slope_coefficients(shares), bootstrap(panels[0], 200, 0))
+        own.append(slope.detectable(FAMILY_LEVEL))
+    assert np.mean(predicted) == pytest.approx(np.mean(own), rel=0.25)
+
+
+def test_a_curve_of_two_halvings_has_half_the_difference_of_its_ends():
+    spread = assumed([(24, 96)] * 5)
+    assert spread.detectable_slope(5, 2, (1.0, 0.25, 0.5)) == pytest.approx(spread.detectable(5, 2, FAMILY_LEVEL) / 2)
+    assert spread.detectable_slope(5, 2, (1.0, 0.5)) == pytest.approx(spread.detectable(5, 2, FAMILY_LEVEL))
 
 
 def found_in(studies: int) -> float:

@@ -114,3 +114,19 @@ def test_a_measurement_runs_the_real_steps(real):
     assert measure_here(copies, real.manifest, 24).checkpoint > 24 * 16 * SIZE**2 * 4  # it keeps train's cubes
     pretraining = plan(real, arms=["pretrain"], models=["small_cnn"], folds=[0]).stage("cell")[0]
     assert measure_here(pretraining, real.manifest, 24).step > 0
+
+
+def test_a_measurement_says_how_long_it_had_a_processor(real, monkeypatch):
+    made = plan(real, folds=[0], models=["small_cnn"])
+    cell = made.stage("cell")[0]
+    assert 0 < measure_here(cell, real.manifest, 24).had_cpu <= 1
+    clock = module.process_time
+    monkeypatch.setattr(module, "process_time", lambda: clock() / 4)  # as beside three programs that are as busy
+    assert 0 < measure_here(cell, real.manifest, 24).had_cpu < 0.5
+
+
+def test_an_estimate_tells_the_worst_of_its_measurements(real, tmp_path):
+    shares = iter((0.9, 0.4, 1.0))
+    made = plan(real, folds=[0], models=["small_cnn"])
+    guess = estimate(made, GridFolder(tmp_path), lambda *_: replace(COST, had_cpu=next(shares)))
+    assert guess.had_cpu == 0.4

@@ -110,8 +110,8 @@ def refusal(kind: type[HyperdermError], call: Callable[[], object]) -> Hyperderm
 
 
 def test_the_folds_test_what_the_store_says(real):
-    assert fold_sizes(real, "all") == (FoldSize(3, 3, 5),) * 5
-    assert fold_sizes(real, ("melanoma",)) == (FoldSize(3, 3, 0),) * 5
+    assert fold_sizes(real, "all") == (FoldSize(3, 3, 5, 5),) * 5
+    assert fold_sizes(real, ("melanoma",)) == (FoldSize(3, 3, 0, 0),) * 5
 
 
 def test_a_pilot_tells_the_variances_of_its_report(pilot, pilot_plan, real):
@@ -261,7 +261,7 @@ def test_a_difference_out_of_reach_is_refused_with_what_it_takes(real, tmp_path)
     error = refusal(StudyError, lambda: powered(workspace(tmp_path), asked, real, tmp_path / "night"))
     found = outlook(plan(real, models=["small_cnn"]), None).needed(0.03)
     assert error.what.startswith(
-        "--power: a difference of 0.03 is out of reach here: all 5 folds test 15 images with melanomas, which show 0."
+        "--power: a difference of 0.03 is out of reach of this store: all 5 folds test 15 patients or images with melanoma, "
     )
     assert "AUROC 0.75 of both arms, correlation 0.7 of their scores, standard deviation 0.015" in error.what
     assert f"because it would take about {str(found.melanomas)[0]}" in error.remedy
@@ -271,6 +271,9 @@ def test_a_grid_without_comparisons_has_no_power(real, tmp_path):
     asked = request(real, tmp_path, power=0.1, arms=["real"])
     error = refusal(ConfigError, lambda: powered(workspace(tmp_path), asked, real, tmp_path / "night"))
     assert error.what == "--power 0.1: this grid declares no comparison"
+    asked = request(real, tmp_path, power=0.1, arms=["shuffled"])
+    error = refusal(ConfigError, lambda: powered(workspace(tmp_path), asked, real, tmp_path / "night"))
+    assert error.what == "--power 0.1: this grid declares no comparison but of negative controls"
 
 
 # --- what is printed
@@ -290,17 +293,20 @@ def test_the_plan_says_what_it_shows_and_what_a_small_difference_takes(real):
     told = outlook(made, None)
     text = printed(made, told)
     shown = told.detectable("small_cnn", 5, 1)
-    assert "power: with 15 melanomas tested and 4 declared comparisons (level 0.0125 each), a comparison finds" in text
-    assert f"{np.ceil(1000 * shown) / 1000:.3f} with small_cnn in 80 % of such studies" in text
-    assert "  with one seed, its intervals cannot hold what training again would change; this number does" in text
+    assert "that show in 80 % of such studies, with 15 melanomas and 25 other lesions tested\n" in text
+    assert "  comparison of arms, one of 4 declared comparisons (level 0.0125 each), difference in AUROC: " in text
+    assert f"{np.ceil(1000 * shown) / 1000:.3f} with small_cnn; an answer takes two comparisons and is found more" in text
+    assert "  with one seed, its intervals cannot hold what training again would change; these numbers do" in text
     assert "  no pilot, so it is assumed: AUROC 0.75 of both arms" in text
-    assert "  a difference of 0.02 is out of reach here: all 5 folds test 15 images with melanomas" in text
+    assert "  a small difference of 0.02 is out of reach of this store: all 5 folds test 15 patients or images with" in text
     assert "power:" not in printed(made, None)
-    assert "in 80 % of such studies; an answer takes two comparisons and is found more rarely\n" in text
+    assert "learning curve" not in text
     wild = {"small_cnn": Spread(1e-3, 1e-1, 1, 1, 3, 5)}
     said = "  no number of lesions suffices with 20 seeds: trainings differ too much"
     assert said in printed(made, replace(told, spreads=wild))
-    assert "power: with 15 melanomas" in printed(replace(made, grid=made.grid.override({"resources.cpus": 4.0})), told)
+    assert "  comparison of arms, one of 4 declared" in printed(
+        replace(made, grid=made.grid.override({"resources.cpus": 4.0})), told
+    )
 
 
 def test_the_price_of_a_small_difference_scales_the_estimate(real):
@@ -312,7 +318,7 @@ def test_the_price_of_a_small_difference_scales_the_estimate(real):
     text = printed(made, told, cpus=1.0)
     work = found.folds * (660 + found.seeds * cells * 120)
     here = 2 * (660 + cells * 120)
-    assert f"  a difference of 0.02 needs {found.folds} fold" in text
+    assert f"  a small difference of 0.02 (--power prices another) needs {found.folds} fold" in text
     assert f" = {found.folds * found.seeds * cells} cells, about {work / 60:.1f} min in all" in text
     assert f"(this grid in all: {here / 60:.1f} min)" in text
     assert " cells\n" in printed(replace(made, grid=made.grid.override({"resources.cpus": 4.0})), told)
@@ -371,4 +377,4 @@ def test_a_plan_is_made_for_a_difference(tmp_path, phantom_store, capsys):
     assert f"  a comparison then finds a true difference in AUROC of 0.25 in 80 % of such studies; {answer}\n" in text
     assert f"x {len(made.folds)} folds x {len(made.grid.seeds)} seeds = {len(made.stage('cell'))} cells" in text
     assert len(made.grid.seeds) > 1
-    assert "power: with " in text
+    assert "power: the smallest true effects" in text

@@ -1,6 +1,6 @@
 """The plan of a grid for readers: what runs, how long, how much it stores, whether it fits the night, and what to drop."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from rich.box import SIMPLE_HEAD
@@ -12,10 +12,14 @@ from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.reports.power import power_sentences
 from hyperderm.reports.store_description import say
+from hyperderm.store.folds import POSITIVE
 from hyperderm.studies.ablation.estimate import Estimate, capacity, report_s
 from hyperderm.studies.ablation.jobs import STAGES, Job, ancestors
 from hyperderm.studies.ablation.outlook import Outlook
 from hyperderm.studies.ablation.plan import Plan
+
+QUIET = 0.85
+"""Below this share of processor time, the measurement of step times is said to have been disturbed."""
 
 
 def print_plan(
@@ -31,14 +35,13 @@ def print_plan(
     cells = plan.stage("cell")
     sides = {"arms": plan.arms, "models": plan.grid.models, "folds": plan.folds, "seeds": plan.grid.seeds}
     sizes = " x ".join(f"{len(each)} {name}" for name, each in sides.items())
-    say(console, f"{sizes} = {len(cells)} cells ({len(plan.left_out)} combinations of arm and model mean nothing)")
+    say(console, _task(plan), f"{sizes} = {len(cells)} cells{_without(len(plan.left_out))}")
     console.print(_arms(plan))
     console.print(_stages(plan, costs))
     say(
         console,
         *(f"left out: {arm} with {model}: {reason}" for arm, model, reason in plan.left_out),
-        "declared comparisons (AUROC within fold; Holm over all of them):",
-        *(f"  {model}: {arm} against {reference}" for arm, reference, model in plan.contrasts),
+        *_declared(plan),
     )
     try:
         taken = capacity(plan, cluster)
@@ -52,8 +55,42 @@ def print_plan(
     if taken.said:
         say(console, taken.said)
     say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
+    if costs.had_cpu < QUIET:
+        say(
+            console,
+            f"  step times were measured beside other programs, with a processor for {100 * costs.had_cpu:.0f} % of the "
+            "time: on a quiet machine the grid takes less",
+        )
     say(console, *power_sentences(plan, outlook, costs, jobs_at_once))
     _fit(console, plan, costs, jobs_at_once, end, begin)
+
+
+def _task(plan: Plan) -> str:
+    """Return what is told from what, with the lesions of the store that the task reads."""
+    diagnoses = plan.grid.task.diagnoses
+    counts = {
+        name: count for name, count in plan.store.manifest.diagnoses.items() if diagnoses == "all" or name in diagnoses
+    }
+    melanomas = counts.pop(POSITIVE, 0)
+    others = ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda each: -each[1]))
+    return f"task: {melanomas} melanomas against {others} (task.negatives = {plan.grid.task.negatives})"
+
+
+def _without(count: int) -> str:
+    return f", without {count} combination{'s' * (count > 1)} of arm and model that mean nothing" if count else ""
+
+
+def _declared(plan: Plan) -> Iterator[str]:
+    """Yield the declared comparisons: those that are asked, then those of negative controls, each a family."""
+    controls = {arm.name for arm in plan.arms if arm.negative}
+    for family, said in (
+        (False, "declared comparisons (AUROC within fold, Holm-adjusted)"),
+        (True, "comparisons of negative controls, which must not help (Holm-adjusted among themselves)"),
+    ):
+        mine = [each for each in plan.contrasts if (each[0] in controls) == family]
+        if mine:
+            yield f"{len(mine)} {said}:"
+            yield from (f"  {model}: {arm} against {reference}" for arm, reference, model in mine)
 
 
 def at_a_time(jobs_at_once: Mapping[float, int]) -> str:

@@ -1,15 +1,15 @@
 """What a planned grid can show, in sentences, and what it would take to show a small difference."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from math import ceil
 
 from hyperderm.reports.leaderboard import duration
 from hyperderm.reports.number_format import number
-from hyperderm.statistics.power import MOST_SEEDS, Enough, OutOfReach
+from hyperderm.statistics.power import LARGEST_GAIN, MOST_SEEDS, Enough, OutOfReach
 from hyperderm.studies.ablation.estimate import Estimate
-from hyperderm.studies.ablation.outlook import Outlook
+from hyperderm.studies.ablation.outlook import Outlook, assumptions, curve_power, fold_sizes
 from hyperderm.studies.ablation.plan import Plan
 
 SMALL = 0.02
@@ -27,30 +27,67 @@ def power_sentences(
 
     Args:
         plan: the grid.
-        outlook: what it can show; None yields nothing, as for a grid without comparisons.
+        outlook: what it can show; None for a grid without comparisons, of which the learning curve alone is told.
         costs: the estimate of its jobs; without it, no time is told.
         jobs_at_once: GPUs of a job to the number of such jobs that run side by side.
     """
-    if outlook is None:
+    slopes = curve_power(plan, outlook)
+    if not slopes and outlook is None:
         return
-    folds, seeds = len(plan.folds), len(plan.grid.seeds)
-    tested = sum(outlook.tested[fold].melanomas for fold in plan.folds)
+    sizes = fold_sizes(plan.store, plan.grid.task.diagnoses)
+    melanomas, others = (sum(getattr(sizes[fold], name) for fold in plan.folds) for name in ("melanomas", "others"))
+    tested = f"{melanomas} melanomas and {others} other lesions"
+    yield f"power: the smallest true effects that show in 80 % of such studies, with {tested} tested"
+    if slopes:
+        yield f"  learning curve, gain in AUROC per doubling of real melanomas: {_each(slopes)}"
+    yield from _comparisons(plan, outlook) if outlook else ()
+    if len(plan.grid.seeds) == 1 and any(_by_chance(plan, model) for model in plan.grid.models):
+        yield "  with one seed, its intervals cannot hold what training again would change; these numbers do"
+    yield from (f"  {sentence}" for sentence in _sources(plan, outlook, slopes))
+    if outlook:
+        yield from _small_difference(plan, outlook, costs, jobs_at_once)
+
+
+def _by_chance(plan: Plan, model: str) -> bool:
+    return not plan.grid.classifiers[model].learner.fit_once
+
+
+def _sources(plan: Plan, outlook: Outlook | None, slopes: Collection[str]) -> list[str]:
+    """Return where the variances come from; those of a model that has a curve and no comparison are assumed."""
+    known = list(outlook.sources) if outlook else []
+    lacking = [model for model in slopes if outlook is None or model not in outlook.spreads]
+    assumed = assumptions(any(_by_chance(plan, model) for model in lacking))
+    if not lacking or any(assumed in each for each in known):
+        return known
+    return [*known, f"{', '.join(lacking)}: {assumed}"]
+
+
+def _comparisons(plan: Plan, outlook: Outlook) -> Iterator[str]:
     family = "1 declared comparison" if outlook.contrasts == 1 else f"{outlook.contrasts} declared comparisons"
-    shown = {model: outlook.detectable(model, folds, seeds) for model in outlook.spreads}
-    each = ", ".join(f"{rounded_up(value)} with {model}" for model, value in shown.items())
+    shown = {model: outlook.detectable(model, len(plan.folds), len(plan.grid.seeds)) for model in outlook.spreads}
     yield (
-        f"power: with {tested} melanomas tested and {family} (level {number(outlook.alpha, 4)} each), a comparison finds a "
-        f"true difference in AUROC of {each} in 80 % of such studies; {answer_takes(plan)}"
+        f"  comparison of arms, one of {family} (level {number(outlook.alpha, 4)} each), difference in AUROC: "
+        f"{_each(shown)}; {answer_takes(plan)}"
     )
-    if seeds == 1 and any(spread.trainings for spread in outlook.spreads.values()):
-        yield "  with one seed, its intervals cannot hold what training again would change; this number does"
-    yield from (f"  {sentence}" for sentence in outlook.sources)
+
+
+def _each(shown: Mapping[str, float]) -> str:
+    """Return the smallest differences of all models in words; one that is larger than any AUROC allows is none."""
+    return ", ".join(
+        f"{rounded_up(value)} with {model}" if value < LARGEST_GAIN else f"none that is possible with {model}"
+        for model, value in shown.items()
+    )
+
+
+def _small_difference(
+    plan: Plan, outlook: Outlook, costs: Estimate | None, jobs_at_once: Mapping[float, int] | None
+) -> Iterator[str]:
     found = outlook.needed(SMALL)
     if isinstance(found, Enough):
         price = _price(plan, costs, jobs_at_once, found)
-        yield f"  a difference of {SMALL:g} needs {_grid(plan, found)}{price}"
+        yield f"  a small difference of {SMALL:g} (--power prices another) needs {_grid(plan, found)}{price}"
     else:
-        yield f"  {out_of_reach(SMALL, found, len(outlook.tested))}"
+        yield f"  {out_of_reach(SMALL, found, len(outlook.tested), 'a small difference')} (--power prices another)"
         yield f"  {more_melanomas(found)}"
 
 
@@ -67,13 +104,14 @@ def answer_takes(plan: Plan) -> str:
     return f"an answer takes {told} comparisons and is found more rarely"
 
 
-def out_of_reach(difference: float, found: OutOfReach, folds: int) -> str:
+def out_of_reach(difference: float, found: OutOfReach, folds: int, what: str = "a difference") -> str:
     """Return why a difference cannot be shown on a store of `folds` folds."""
     told = (
-        f"a difference of {difference:g} is out of reach here: all {folds} folds test {found.tested} images with melanomas"
+        f"{what} of {difference:g} is out of reach of this store: all {folds} folds test {found.tested} patients or images "
+        f"with melanoma"
     )
     if found.at_any_seeds > difference:
-        return f"{told}, which show {rounded_up(found.at_any_seeds)} at least, however many seeds there are"
+        return f"{told}, and differences below {rounded_up(found.at_any_seeds)} stay hidden, however many seeds there are"
     best = rounded_up(found.at_most_seeds)
     return f"{told}, and would need more than {MOST_SEEDS} seeds; with {MOST_SEEDS} they show {best} at least"
 
@@ -83,8 +121,9 @@ def more_melanomas(found: OutOfReach) -> str:
     if found.melanomas is None:
         return f"no number of lesions suffices with {MOST_SEEDS} seeds: trainings differ too much"
     return (
-        f"it would take about {_two_digits(found.melanomas)} images with melanomas and as many times more others, in all "
-        f"folds with {MOST_SEEDS} seeds"
+        f"it would take about {_two_digits(found.melanomas)} patients or images with melanoma, "
+        f"{number(found.melanomas / found.tested, 0)} times as many, and as many times more others, in all folds with "
+        f"{MOST_SEEDS} seeds"
     )
 
 

@@ -20,6 +20,8 @@ from scipy.special import ndtr, ndtri, owens_t
 from scipy.stats import t as student
 
 from hyperderm.statistics.intervals import critical, hanley_mcneil
+from hyperderm.statistics.learning_curve import slope_coefficients
+from hyperderm.statistics.multiplicity import FAMILY_LEVEL
 from hyperderm.statistics.paired import LEAST_MOVE, POWER
 
 AUROC = 0.75
@@ -31,6 +33,8 @@ TRAINING_SD = 0.015
 
 It is a third of the standard error of an AUROC from 50 melanomas. Initial weights change results less than the choice of
 the test data (Bouthillier et al., Accounting for variance in machine learning benchmarks, MLSys 2021)."""
+LARGEST_GAIN = 0.5
+"""Differences of AUROC are below this value: from chance to perfect."""
 MOST_SEEDS = 20
 """The largest number of seeds that is proposed."""
 ENDLESS = 10**9
@@ -96,6 +100,20 @@ class Spread:
         df = max(self.df(folds, seeds), 1.0)
         quantiles = self.stretch * critical(df, 1 - alpha) + float(student.ppf(POWER, df))
         return min(1.0, quantiles * self.error(folds, seeds))
+
+    def detectable_slope(self, folds: int, seeds: int, shares: Sequence[float]) -> float:
+        """Return the smallest true gain of AUROC per doubling of the melanomas that a learning curve shows with 80 % power.
+
+        The slope is a weighted sum of the AUROCs at the shares. Each two of these are taken to differ with the variance of
+        this spread, so that of the sum is half of it times the sum of the squared weights, whose own sum is 0.
+
+        Args:
+            folds: number of folds of the planned grid.
+            seeds: number of seeds of each fold.
+            shares: the shares of the melanomas of train, at least two different ones.
+        """
+        weights = np.array(slope_coefficients(shares))
+        return float(np.sqrt((weights**2).sum() / 2)) * self.detectable(folds, seeds, FAMILY_LEVEL)
 
     def with_lesions(self, factor: float) -> "Spread":
         """Return the spread of a store with `factor` times as many lesions of each class."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.grid_config import Ablation
 from hyperderm.reports.power import answer_takes, more_melanomas, out_of_reach, rounded_up
-from hyperderm.statistics.power import OutOfReach
+from hyperderm.statistics.power import LARGEST_GAIN, OutOfReach
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.outlook import Outlook, outlook
 from hyperderm.studies.ablation.pilot import read_pilot
@@ -35,14 +35,16 @@ def powered(workspace: Workspace, asked: GridRequest, store: Store, folder: Path
     least = make_plan(asked.grid.override({"folds": [0], "seeds": [0]}), store, asked.generators)
     known = outlook_of(workspace, asked, least, folder)
     if known is None:
+        alone = " but of negative controls" if least.contrasts else ""
         raise ConfigError(
-            f"--power {asked.power:g}: this grid declares no comparison", "Add an arm that has a control, or leave it out."
+            f"--power {asked.power:g}: this grid declares no comparison{alone}",
+            "Add an arm that has a control, or leave it out.",
         )
     found = known.needed(asked.power)
     if isinstance(found, OutOfReach):
         raise StudyError(
             f"--power: {out_of_reach(asked.power, found, len(known.tested))} ({known.sources[-1]})",
-            f"Ask for {rounded_up(found.at_most_seeds)} or more, because {more_melanomas(found)}.",
+            f"{_instead(found)}, because {more_melanomas(found)}.",
         )
     chosen = {"folds": tuple(range(found.folds)), "seeds": tuple(range(found.seeds))}
     for name, values in chosen.items():
@@ -59,6 +61,13 @@ def powered(workspace: Workspace, asked: GridRequest, store: Store, folder: Path
         f"{answer_takes(least)}",
     )
     return asked.grid.override({name: list(values) for name, values in chosen.items()})
+
+
+def _instead(found: OutOfReach) -> str:
+    """Return what to ask of a store that cannot show a difference."""
+    if found.at_most_seeds >= LARGEST_GAIN:
+        return "Leave --power out: this store shows no difference that is possible"
+    return f"Ask for {rounded_up(found.at_most_seeds)} or more"
 
 
 def _folder(workspace: Workspace, asked: GridRequest) -> Path:

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 from hyperderm.cluster.session import quiet_ray
 from hyperderm.errors import ConfigError
 from hyperderm.registry import check_name
+from hyperderm.statistics.power import LARGEST_GAIN
 from hyperderm.strict import parse_overrides
 from hyperderm.workflows.find_store import check_source
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace, configure_grid
 
 if TYPE_CHECKING:
     from hyperderm.studies.ablation.plan import Plan
-
-LARGEST_POWER = 0.5
-"""Differences of AUROC are below this value: from chance to perfect."""
 
 
 def grid_request(
@@ -54,9 +52,9 @@ def grid_request(
         HyperdermError: an error that the user can correct.
     """
     quiet_ray()
-    if power is not None and not 0 < power < LARGEST_POWER:
+    if power is not None and not 0 < power < LARGEST_GAIN:
         raise ConfigError(
-            f"--power {power:g} is refused", f"Give a difference of AUROC above 0 and below {LARGEST_POWER:g}, such as 0.03."
+            f"--power {power:g} is refused", f"Give a difference of AUROC above 0 and below {LARGEST_GAIN:g}, such as 0.03."
         )
     resolved = configure_grid(Workspace.here(), grid, profile, list(overrides))
     check_name(name)

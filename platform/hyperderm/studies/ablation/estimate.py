@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Literal
 
 import torch
@@ -196,11 +196,14 @@ class Cost:
         step: seconds of one step.
         validation: seconds of one validation.
         checkpoint: bytes of one checkpoint.
+        had_cpu: processor time over time of the measurement, at most 1. Less than 1 on an idle machine never happens: some
+            thread always works. Where a GPU works, or nothing is measured, it is 1.
     """
 
     step: float
     validation: float
     checkpoint: int
+    had_cpu: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -211,11 +214,13 @@ class Estimate:
         seconds: key of a job to its duration.
         bytes: key of a job to the bytes that it leaves on disk.
         done: keys of finished jobs.
+        had_cpu: the least `Cost.had_cpu` of what was measured.
     """
 
     seconds: Mapping[str, float]
     bytes: Mapping[str, int]
     done: frozenset[str]
+    had_cpu: float = 1.0
 
     def wall(self, jobs: Sequence[Job], jobs_at_once: "Mapping[float, int] | int") -> float:
         """Return the seconds until all open jobs are done, if jobs start in order as capacity and their needs allow.
@@ -282,7 +287,7 @@ def estimate(plan: Plan, grid: GridFolder, measure: "Measure | None" = None) -> 
         else:
             seconds[job.key] = _seconds(job, costs.get(kind))
         sizes[job.key] = _bytes(job, costs.get(kind), plan)
-    return Estimate(seconds, sizes, frozenset(results))
+    return Estimate(seconds, sizes, frozenset(results), min((cost.had_cpu for cost in costs.values()), default=1.0))
 
 
 def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
@@ -311,17 +316,20 @@ def measure_here(job: Job, manifest: Manifest, train: int) -> Cost:
         feed = MemoryFeed(held, batch, 0, pixelwise=pixelwise(experiment, device), labels=labels, masks=masks)
         times = []
         for step in range(STEPS + 1):
+            if step == 1:
+                whole, worked = perf_counter(), process_time()
             began = perf_counter()
             float(next(iter(learner.step(feed.batch(step * experiment.training.batch_size)).values())))
             times.append(perf_counter() - began)
         began = perf_counter()
         learner.validate()
         validation = perf_counter() - began
+        had_cpu = (process_time() - worked) / (perf_counter() - whole) if device.type == "cpu" else 1.0
     finally:
         torch.set_num_threads(threads)
     written = io.BytesIO()
     torch.save(learner.state_dict(), written)
-    return Cost(sum(times[1:]) / STEPS, validation, written.tell())
+    return Cost(sum(times[1:]) / STEPS, validation, written.tell(), min(1.0, had_cpu))
 
 
 def _validated(cost: Cost, experiment: Experiment, cubes: int) -> Cost:

@@ -30,11 +30,13 @@ class FoldSize:
         melanomas: number of melanoma lesions.
         melanoma_groups: number of groups (source images) with a melanoma.
         other_groups: number of the other groups.
+        others: number of lesions that are no melanoma.
     """
 
     melanomas: int
     melanoma_groups: int
     other_groups: int
+    others: int
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def outlook(plan: Plan, pilot: Pilot | None, declared: Collection[tuple[str, str
     if pilot is None:
         sizes = [(each.melanoma_groups, each.other_groups) for each in tested]
         spreads = {model: power.assumed(sizes, training_sd=chance[model]) for model in models}
-        return Outlook(count, tested, spreads, (_assumptions(any(chance.values())),))
+        return Outlook(count, tested, spreads, (assumptions(any(chance.values())),))
     spreads, sources = {}, [_size(pilot, plan.grid.size)] if pilot.size != plan.grid.size else []
     for model in models:
         found, which = pilot.like(asked, model)
@@ -95,6 +97,26 @@ def outlook(plan: Plan, pilot: Pilot | None, declared: Collection[tuple[str, str
         unknown = chance[model] > 0 and any(not measured.seed_variance for measured in found)
         sources.append(_from_pilot(pilot, model, found, which, unknown))
     return Outlook(count, tested, spreads, tuple(sources))
+
+
+def curve_power(plan: Plan, known: Outlook | None) -> dict[str, float]:
+    """Return, by model, the smallest gain per doubling that the grid's learning curve shows with 80 % power.
+
+    Args:
+        plan: the grid; one without `curve` has no learning curve, and the answer is empty.
+        known: what its comparisons can show; a model that it lacks is taken under assumptions.
+    """
+    shares = [*plan.grid.curve, 1.0]
+    if len(shares) < 2:
+        return {}
+    sizes = [(each.melanoma_groups, each.other_groups) for each in fold_sizes(plan.store, plan.grid.task.diagnoses)]
+    found = {}
+    for model in plan.grid.models:
+        chance = 0.0 if plan.grid.classifiers[model].learner.fit_once else power.TRAINING_SD
+        spread = known.spreads.get(model) if known else None
+        spread = spread or power.assumed(sizes, training_sd=chance)
+        found[model] = spread.detectable_slope(len(plan.folds), len(plan.grid.seeds), shares)
+    return found
 
 
 def fold_sizes(store: Store, diagnoses: Sequence[str] | str) -> tuple[FoldSize, ...]:
@@ -111,7 +133,7 @@ def fold_sizes(store: Store, diagnoses: Sequence[str] | str) -> tuple[FoldSize, 
         mine = [row for row in rows if folds.groups[row["group"]] == fold]
         positive = [row["group"] for row in mine if row["diagnosis"] == POSITIVE]
         groups = {row["group"] for row in mine}
-        found.append(FoldSize(len(positive), len(set(positive)), len(groups - set(positive))))
+        found.append(FoldSize(len(positive), len(set(positive)), len(groups - set(positive)), len(mine) - len(positive)))
     return tuple(found)
 
 
@@ -187,7 +209,8 @@ def _spread(measured: Measured, tested: Sequence[FoldSize], training_sd: float) 
     return power.measured(measured.lesion_variance, measured.seed_variance, measured.stretch, cells, sizes, training_sd)
 
 
-def _assumptions(trainings: bool) -> str:
+def assumptions(trainings: bool) -> str:
+    """Return what is assumed of the variance without a pilot; `trainings`: whether some model differs between trainings."""
     told = (
         f"no pilot, so it is assumed: AUROC {power.AUROC:g} of both arms, correlation {power.CORRELATION:g} of their scores"
     )
