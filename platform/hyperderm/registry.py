@@ -15,6 +15,7 @@ from hyperderm.grid_config import Ablation
 from hyperderm.identity import INPUTS
 from hyperderm.learners.spec import Role
 from hyperderm.settings import NAME
+from hyperderm.strict import given_as_setting, is_setting
 
 if TYPE_CHECKING:  # optuna takes half a second to import; a wrong key must be told before
     from optuna.distributions import BaseDistribution
@@ -80,7 +81,7 @@ def ablation(name: str, profile: Profile) -> Ablation:
     short = name.removeprefix(GRID)
     known = [each.removeprefix(GRID) for each in _files("experiments") if each.startswith(GRID)]
     if short not in known:
-        raise ConfigError(f"unknown ablation {name!r}", nearest(short, known))
+        raise ConfigError(f"unknown ablation {name!r}", _known(short, known))
     function: Callable[[Profile], Ablation] = _import("experiments", GRID + short).ablation
     return function(profile)
 
@@ -177,8 +178,13 @@ def _files(folder: str) -> list[str]:
 def _module(folder: str, name: str, what: str) -> ModuleType:
     known = names(folder)
     if name not in known:
-        raise ConfigError(f"unknown {what} {name!r}", nearest(name, known))
+        raise ConfigError(f"unknown {what} {name!r}", _known(name, known))
     return _import(folder, name)
+
+
+def _known(name: str, known: Iterable[str]) -> str:
+    """Return the remedy for an unknown name, which may be a setting that lacks its option."""
+    return given_as_setting(name) if is_setting(name) else nearest(name, known)
 
 
 def _import(folder: str, name: str) -> ModuleType:

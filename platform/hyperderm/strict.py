@@ -163,6 +163,17 @@ def parse_overrides(items: list[str]) -> dict[str, Any]:
     return values
 
 
+def is_setting(word: str) -> bool:
+    """Return whether a word of a command line reads as `path=value`, such as `learner.lr=3`."""
+    return re.match(r"[A-Za-z_][\w.]*=", word) is not None
+
+
+def given_as_setting(word: str) -> str:
+    """Return how a setting is given, for one that stands alone on a command line."""
+    by_make = "" if " " in word else f" (make: SET='{word}')"  # make parts its values at spaces
+    return f"A setting has its option: --set '{word}'{by_make}."
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return "path: old -> new" for every leaf of two flat configurations that differs."""
     keys = sorted(set(old) | set(new))

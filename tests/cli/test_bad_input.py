@@ -130,6 +130,20 @@ def test_hyperderm_alone_lists_the_verbs(run):
             ["sweep", "shsgan", "--profile", "small", "--space", "shgan"],
             "unknown search space 'shgan'. Did you mean 'shsgan' or 'wgan' or 'fastgan'?",
         ),
+        (
+            ["ablation", 'arms=["real"]'],
+            "unknown ablation 'arms=[\"real\"]'. A setting has its option: "
+            """--set 'arms=["real"]' (make: SET='arms=["real"]').""",
+        ),
+        (
+            ["ablation", "synthetic_vs_real", 'arms=["real", "only"]', "folds=[0]", "--plan"],
+            'Got unexpected extra argument(s) (arms=["real", "only"] folds=[0]). A setting has its option: --set '
+            """'arms=["real", "only"]'. See `hyperderm ablation --help`.""",
+        ),
+        (
+            ["store", "info", "a", "b=c"],
+            "Got unexpected extra argument(s) (b=c). See `hyperderm store info --help`.",
+        ),
         (["ingest", "raw"], "--store is missing. Say where the store goes: --store data/mine"),
         (
             ["ingest", "raw", "--store", "s", "--wavelengths", "465:b:630"],  # :b: is an emoji to rich

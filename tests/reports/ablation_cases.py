@@ -100,6 +100,7 @@ def facts(models=MODELS, arms=ARMS, doses=SMALL_DOSES, folds=range(5), seeds=(0,
         cells=Cells(len(arms) * len(models) * len(folds) * len(seeds), len(arms) * len(models) * len(folds) * len(seeds)),
         costs={arm: Cost(0.8 + 0.1 * i, 1.5, 0.4 * (arm in doses), 0.1) for i, arm in enumerate(arms)},
         steps=dict.fromkeys(arms, 4000), versions={"torch": "2.15.0", "ray": "2.60.0"}, git_commit="12ab" * 10,
+        jobs_by={"12ab" * 10: 60},
         lock_sha256="34cd" * 16, started=WHEN, ended=WHEN.replace(day=2, hour=5), picture=picture,
         recompute="hyperderm ablation synthetic_vs_real",
     )  # fmt: skip

@@ -108,9 +108,44 @@ def test_where_no_negative_control_helps_an_answer_stands_unqualified():
     said = " ".join(decision_sentences(analysis))
     assert "against oversampled_1: it helps." in said
     assert "1 helps, 1 cannot be told" in said
-    assert "No: in 2 comparisons, no set that can teach nothing new about melanoma was shown to help, as it must be" in said
+    assert (
+        "No, as it should be: noisy_1 can teach nothing about melanoma and was not shown to help (2 verdicts, Holm" in said
+    )
     differences = next(each for each in content(analysis, facts(), []).sections if each.key == "differences")
     assert "to be trusted" not in differences.paragraphs[0]
+
+
+def test_more_than_three_negative_controls_are_counted():
+    analysis = analysed(("shsgan_1", SPECTRAL))
+    (control,) = (each for each in analysis.decisions if each.negative and each.model == SPECTRAL)
+    more = tuple(replace(control, arm=f"noisy_{k}") for k in (2, 3, 4, 5))
+    (said,) = silent_controls(replace(analysis, decisions=(*analysis.decisions, *more)))
+    assert said.startswith(
+        "No, as it should be: noisy_1, noisy_2, noisy_3 and 2 more can teach nothing about melanoma and were"
+    )
+    assert "(6 verdicts, Holm-adjusted among themselves)" in said
+
+
+def test_what_would_have_been_shown_is_told_within_what_is_possible():
+    analysis = analysed(("noisy_1", CNN))
+    open_one = replace(analysis.decisions[0], verdict="cannot tell", detectable=0.123)
+    said = decision_sentence(analysis, open_one)
+    assert said.endswith("melanomas a true difference of 0.123 from each of them would have been shown four times in five.")
+    said = decision_sentence(analysis, replace(open_one, control="real"))
+    assert said.endswith("melanomas a true difference of 0.123 would have been shown four times in five.")
+    never = replace(open_one, detectable=0.61)
+    said = decision_sentence(analysis, never)
+    assert said.endswith("melanomas no difference that is possible would have been shown four times in five.")
+
+    def in_range(*decisions) -> str:
+        lines, _ = in_short(replace(analysis, decisions=decisions))
+        return dict(lines)["Do synthetic melanomas help?"][-1]
+
+    said = in_range(open_one, replace(open_one, detectable=0.2), never)
+    assert "A true difference of 0.123 to 0.200, depending on the arm, would have been shown four times in five (of" in said
+    assert " (of 1 of the 3: none that is possible); smaller gains" in said
+    assert " A true difference of 0.123 would have been shown four times in five; smaller" in in_range(*[open_one] * 3)
+    assert " No difference that is possible would have been shown four times in five. Each" in in_range(*[never] * 3)
 
 
 def test_an_arm_whose_control_is_real_is_told_once_against_it():
@@ -134,7 +169,7 @@ def test_a_model_whose_negative_controls_have_no_result_is_named():
     analysis = analysed(("shsgan_1", CNN))
     decisions = tuple(each for each in analysis.decisions if not (each.negative and each.model == CNN))
     said = dict(answer_lines(replace(analysis, decisions=decisions)))["Did any negative control help?"]
-    assert said[0].startswith("No: in 1 comparison, no set that can")
+    assert said[0].startswith("No, as it should be: noisy_1 can teach nothing about melanoma and was not shown to help (1 v")
     assert said[1:] == [
         f"{CNN} has none with a result, so no negative control says whether its answers can be trusted.",
     ]
@@ -171,7 +206,7 @@ def test_negative_controls_that_were_left_out_are_named():
         analysis, decisions=tuple(each for each in analysis.decisions if each.model == CNN or not each.negative)
     )
     said = dict(answer_lines(analysis, known.lacking_controls))["Did any negative control help?"]
-    assert said[0].startswith("No: in 1 comparison, no set that can")
+    assert said[0].startswith("No, as it should be: noisy_1 can teach nothing about melanoma and was not shown to help (1 v")
     assert said[1:] == [
         f"{SPECTRAL} lacks noisy_1 (no flips) and shuffled_1 (one class), which the plan left out, so no negative control "
         "says whether its answers can be trusted.",
@@ -259,6 +294,11 @@ def test_the_meter_stands_beside_every_arms_gain():
     assert not [each for each in content(analysis, facts(), []).sections if each.key == "shortcuts"]
 
 
+def keys(figure) -> list[list[str]]:
+    """The words of each line of a figure's key."""
+    return [[text.get_text() for text in each.get_texts()] for each in figure.legends]
+
+
 def test_the_figure_of_the_meter_draws_judges_gain_and_probabilities_side_by_side():
     analysis = analysed(("noisy_1", CNN))
     found = (
@@ -282,11 +322,13 @@ def test_the_figure_of_the_meter_draws_judges_gain_and_probabilities_side_by_sid
     assert [line.get_marker() for line in gain.get_lines() if line.get_marker() in "<>"] == [">"]
     spans = [list(line.get_xdata()) for line in sure.get_lines() if len(line.get_xdata()) == 2]
     assert spans == [[0.25, 0.8], [0.2, 0.3]]
-    (key,) = drawn.legends
-    said = [text.get_text() for text in key.get_texts()]
-    assert said == ["judge: regression", "judge: network", "real melanomas", "synthetic melanomas"]
+    judges = ["judge: regression", "judge: network", "real melanomas", "synthetic melanomas", "warning from here"]
+    assert keys(drawn) == [judges, ["difference to the control", "95 %", "Holm-adjusted, which decides"]]
+    assert keys(shortcut_meter(replace(analysis, contrasts=far), facts(shortcuts=four)))[1][-1] == "goes on"
     alone = replace(analysis, contrasts=tuple(c for c in analysis.contrasts if c.reference == "real"))
-    _, gain, _ = shortcut_meter(alone, facts(shortcuts=(found[0], found[2]))).axes
+    drawn = shortcut_meter(alone, facts(shortcuts=(found[0], found[2])))
+    _, gain, _ = drawn.axes
+    assert keys(drawn)[1][0] == "difference to real"
     assert [line.get_marker() for line in gain.get_lines() if len(line.get_xdata()) == 1] == ["o", "o"]
 
 

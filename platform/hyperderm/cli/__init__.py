@@ -13,6 +13,7 @@ from rich.console import Console
 from hyperderm import __version__
 from hyperderm.cli import names, terminal
 from hyperderm.errors import HyperdermError
+from hyperderm.strict import given_as_setting, is_setting
 
 app = typer.Typer(
     name="hyperderm",
@@ -82,6 +83,10 @@ def _usage(error: typer.TyperException) -> str:
     context = getattr(error, "ctx", None)  # most of them know where in the command line they arose
     path = context.command_path if context else "hyperderm"
     sentence = message if message.endswith("?") else f"{message}."
+    options = {name for each in context.command.params for name in each.opts} if context else set()
+    stray = [word for word in sys.argv if is_setting(word) and word in message]
+    if "extra argument" in message and stray and "--set" in options:
+        sentence += f" {given_as_setting(stray[0])}"
     return f"{sentence} See `{path} --help`."
 
 

@@ -153,7 +153,9 @@ def markdown(content: Content) -> str:
     if content.lines:
         parts.append("\n\n".join(f"**{escaped(asked)}**  \n{' '.join(map(escaped, said))}" for asked, said in content.lines))
     if content.warnings:
-        parts.append("\n".join(["> **Read this first**", ">", *(f"> - {escaped(warning)}" for warning in content.warnings)]))
+        parts.append(
+            "\n".join(["> **Before you rely on this**", ">", *(f"> - {escaped(warning)}" for warning in content.warnings)])
+        )
     if content.verdicts:
         parts.append("\n".join(f"- {escaped(verdict)}" for verdict in content.verdicts))
     parts.append(f"*{escaped(content.subtitle)}*")

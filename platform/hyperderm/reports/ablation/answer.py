@@ -15,20 +15,23 @@ from hyperderm.statistics.ablation_results import (
     ContrastResult,
     Decision,
 )
+from hyperderm.statistics.power import LARGEST_GAIN
 
 
 def decision_sentence(analysis: Analysis, made: Decision) -> str:
     """Return one decision of the analysis in words, with both differences and their adjusted intervals."""
     mine = {c.reference: c for c in analysis.contrasts if (c.arm, c.model) == (made.arm, made.model)}
     trusted = made.negative or not control_warnings(analysis)
+    references = dict.fromkeys([REAL, made.control, *([made.hurdle] if made.hurdle else [])])
+    changes = [f"by {_change(mine[name])} against {name}" for name in references if name in mine]
+    each = " from each of them" if len(changes) > 1 else ""
+    shown = f"a true difference of {number(made.detectable)}{each}" if _possible(made) else "no difference that is possible"
     answer = {
         HELPS: "it helps" if trusted else "it would be said to help, but this is not to be trusted, see above",
         HURTS: "it hurts",
-        CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas a true difference of "
-        f"{number(made.detectable)} would have been shown four times in five",
+        CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas {shown} would have been shown four times in "
+        "five",
     }[made.verdict]
-    references = dict.fromkeys([REAL, made.control, *([made.hurdle] if made.hurdle else [])])
-    changes = [f"by {_change(mine[name])} against {name}" for name in references if name in mine]
     if lost := [name for name in references if name not in mine]:
         answer = f"cannot tell, since its declared comparison with {_listed(lost)} has no result"
     return f"{made.arm} with {made.model} changed AUROC {_listed(changes)}: {answer}."
@@ -54,6 +57,8 @@ NO_CURVE = "No learning curve was asked for (curve), so it is not known whether 
 NO_CONTROL = (
     "The grid holds none with a result, so nothing tells whether something else than new lesions makes a difference."
 )
+NAMED = 3
+"""Negative controls that a sentence names; more are counted."""
 IN_PARAGRAPH = 2
 """Verdicts that a paragraph can hold; more become a list."""
 _WAYS = "ways to show synthetic cubes, counted per model"
@@ -119,15 +124,30 @@ def _range(analysis: Analysis) -> str:
     controls = {each.arm for each in analysis.decisions if each.negative}
     asked = [each for each in analysis.contrasts if each.arm not in controls]
     changes, sure = [each.difference for each in asked], sum(each.adjusted_low * each.adjusted_high > 0 for each in asked)
-    shown = [each.detectable for each in analysis.decisions if not each.negative]
+    decisions = [each for each in analysis.decisions if not each.negative]
     beside = f"all {len(asked)} intervals include 0"
     if sure:
         beside = f"{sure} of their {len(asked)} intervals exclude{'s' * (sure == 1)} 0"
     return (
-        f"The differences in AUROC lie between {signed(min(changes))} and {signed(max(changes))}; {beside}. A true "
-        f"difference of {number(min(shown))} to {number(max(shown))}, depending on the arm, would have been shown four "
-        "times in five; smaller gains or harms may have gone unseen. Each verdict is listed below."
+        f"The differences in AUROC lie between {signed(min(changes))} and {signed(max(changes))}; {beside}. "
+        f"{_shown(decisions)} Each verdict is listed below."
     )
+
+
+def _possible(made: Decision) -> bool:
+    return made.detectable < LARGEST_GAIN
+
+
+def _shown(decisions: Sequence[Decision]) -> str:
+    """Return in words which true differences would have been shown, all references of an arm taken together."""
+    shown = [each.detectable for each in decisions if _possible(each)]
+    hidden = len(decisions) - len(shown)
+    if not shown:
+        return "No difference that is possible would have been shown four times in five."
+    least, most = number(min(shown)), number(max(shown))
+    told = f"difference of {least}" if least == most else f"difference of {least} to {most}, depending on the arm,"
+    but = f" (of {hidden} of the {len(decisions)}: none that is possible)" if hidden else ""
+    return f"A true {told} would have been shown four times in five{but}; smaller gains or harms may have gone unseen."
 
 
 def _real_alone(a: Analysis) -> list[str]:
@@ -175,9 +195,13 @@ def silent_controls(a: Analysis) -> list[str]:
         return [NO_CONTROL]
     if helping := [f"{each.arm} with {each.model}" for each in helping_controls(a)]:
         return [f"Yes, as is said above: {_listed(helping)}."]
+    arms = list(dict.fromkeys(each.arm for each in controls))
+    named = [*arms[:NAMED], *([f"{len(arms) - NAMED} more"] if len(arms) > NAMED else [])]
+    were = "was" if len(arms) == 1 else "were"
     return [
-        f"No: in {_many(len(controls), 'comparison')}, no set that can teach nothing new about melanoma was shown to help, "
-        "as it must be. Where few cases are tested, this is weak reassurance."
+        f"No, as it should be: {_listed(named)} can teach nothing about melanoma and {were} not shown to help "
+        f"({_many(len(controls), 'verdict')}, Holm-adjusted among themselves). Where few cases are tested, this is weak "
+        "reassurance."
     ]
 
 

@@ -193,6 +193,8 @@ class ReportFacts:
         ended: end of the last cell.
         steps: arm to the number of optimiser steps of one cell.
         versions: package to version.
+        git_commit: the code that computes the report.
+        jobs_by: commit to the number of jobs that it ran.
         missing: what the report lacks and why, one sentence each.
         picture: lesion_id to its display RGB (H, W, 3); None if there is no picture.
         recompute: the command that makes this report again.
@@ -220,6 +222,7 @@ class ReportFacts:
     steps: Mapping[str, int]
     versions: Mapping[str, str]
     git_commit: str
+    jobs_by: Mapping[str, int]
     lock_sha256: str
     started: datetime
     ended: datetime

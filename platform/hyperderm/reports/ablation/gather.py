@@ -1,5 +1,6 @@
 """Make the report from a grid's folder: its predictions, their analysis, and the facts that predictions do not hold."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -177,11 +178,12 @@ def _facts(
     declared = declarations(grid.path)
     first = min(str(result["began"]) for result in results.values())
     broken = [CellFailure(job.arm, job.model, job.fold, job.seed, failed[job.key]) for job in cells if job.key in failed]
-    codes = sorted({str(result.get("code", "unknown")) for result in results.values()})
-    devices = sorted({str(result.get("device", "unknown")) for result in results.values()})
-    for what, found in (("commits", codes), ("devices", devices)):
+    codes = Counter(str(result.get("code", "unknown")) for result in results.values())
+    devices = Counter(str(result.get("device", "unknown")) for result in results.values())
+    for what, found in (("by several commits", codes), ("on several devices", devices)):
         if len(found) > 1:
-            missing = [*missing, f"Its jobs were run by several {what}: {', '.join(found)}."]
+            named = ", ".join(f"{count} {what[:2]} {name}" for name, count in sorted(found.items()))
+            missing = [*missing, f"Its jobs were run {what}: {named}."]
     if plan.grid.rgb:
         missing = [
             *missing,
@@ -210,7 +212,8 @@ def _facts(
         costs=_costs(plan, results),
         steps=_steps(plan),
         versions=_versions(),
-        git_commit=codes[-1] if len(codes) == 1 else tags.get(COMMIT_TAG, "unknown"),
+        git_commit=tags.get(COMMIT_TAG, "unknown"),
+        jobs_by=codes,
         lock_sha256=tags.get(LOCK_TAG, "unknown"),
         started=datetime.fromisoformat(first),
         ended=datetime.fromisoformat(ended[-1]),

@@ -405,7 +405,7 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
         "Every number about lesions follows from predictions.parquet (lesion, group, fold, seed, arm, probability, "
         "threshold, truth) and the declared contrasts, both in this folder; run the lines below in it. The CSV files "
         "hold all digits.",
-        f"Commit {facts.git_commit}, lock {facts.lock_sha256}; {versions}.",
+        f"{_commits(facts)}, lock {facts.lock_sha256}; {versions}.",
     )
     needed = curve = ""
     if facts.trained_on:
@@ -435,6 +435,14 @@ analysis = analyse(
         f"\n\n# the whole grid again; cells that are done are not repeated:\n# {facts.recompute}" if facts.recompute else ""
     )
     return Section("again", "How to compute it again", said, code=lines + whole)
+
+
+def _commits(facts: ReportFacts) -> str:
+    """Return which code computed this report and, where that was other code, which ran its jobs."""
+    if set(facts.jobs_by) <= {facts.git_commit}:
+        return f"Commit {facts.git_commit}"
+    jobs = ", ".join(f"{count} by {code}" for code, count in sorted(facts.jobs_by.items()))
+    return f"This report was computed by commit {facts.git_commit}; its jobs were run: {jobs}"
 
 
 def _listed(numbers: Sequence[int]) -> str:

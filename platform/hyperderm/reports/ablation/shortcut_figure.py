@@ -16,7 +16,8 @@ from hyperderm.reports.figure_style import DPI, HUES, INK, QUIET, WIDTH, plain, 
 from hyperderm.statistics.ablation_results import REAL, Analysis, ContrastResult
 
 _SHAM = "†"
-_LANE, _HEAD, _TITLE, _FOOT, _BETWEEN, _EDGE = 0.24, 0.4, 0.3, 0.5, 0.35, 0.25  # inches
+_LANE, _HEAD, _TITLE, _FOOT, _BETWEEN, _EDGE = 0.24, 0.62, 0.3, 0.5, 0.35, 0.25  # inches
+_KEY = 0.22  # inches of one line of the key
 _NAMES = 2.6
 _PARTS = (0.24, 0.4, 0.36)  # of the width that names leave: told, gain, probability
 
@@ -52,6 +53,7 @@ def shortcut_meter(analysis: Analysis, facts: ReportFacts) -> Figure:
         _sure(panels[2], [measured[arm] for arm in arms])
         top += high + _FOOT
     _key(figure, facts, names)
+    _gain_key(figure, [each for each in gains.values() if each], reach)
     return figure
 
 
@@ -138,10 +140,34 @@ def _key(figure: Figure, facts: ReportFacts, names: dict[str, str]) -> None:
         Line2D([], [], color=colour, marker=mark, markerfacecolor=face, linestyle="none", label=said)
         for said, mark, colour, face in marks
     ]
-    figure.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(_EDGE / WIDTH, 1 - 0.1 / height), ncols=len(handles),
-        fontsize=8.5, frameon=False, borderaxespad=0, borderpad=0, labelcolor=INK, columnspacing=1.6,
-    )  # fmt: skip
+    handles.append(Line2D([], [], color=QUIET, linewidth=1, linestyle=(0, (4, 2)), label="warning from here"))
+    _legend(figure, handles, 0)
     if any(arm in facts.negative for arm in names):
         words: dict[str, Any] = {"fontsize": 8.5, "color": QUIET, "va": "top", "ha": "right"}
         figure.text(1 - _EDGE / WIDTH, 1 - 0.1 / height, f"{_SHAM} negative control", **words)
+
+
+def _gain_key(figure: Figure, gains: Sequence[ContrastResult], reach: float) -> None:
+    """Write in a second line what the marks of the gains mean, of those that are drawn."""
+    marks = [("difference to the control", "D", "white", False), ("difference to real", "o", INK, True)]
+    handles = [
+        Line2D([], [], color=INK, marker=mark, markerfacecolor=face, linestyle="none", label=said)
+        for said, mark, face, real in marks
+        if any((each.reference == REAL) == real for each in gains)
+    ]
+    if gains:
+        handles.append(Line2D([], [], color=INK, linewidth=4, solid_capstyle="butt", label="95 %"))
+        handles.append(Line2D([], [], color=INK, linewidth=1.2, label="Holm-adjusted, which decides"))
+    if any(max(abs(each.adjusted_low), abs(each.adjusted_high)) > reach for each in gains):
+        handles.append(Line2D([], [], color=INK, marker=">", linestyle="none", markersize=5, label="goes on"))
+    _legend(figure, handles, 1)
+
+
+def _legend(figure: Figure, handles: Sequence[Line2D], line: int) -> None:
+    """Write one line of the key; line 0 is the upper one."""
+    height = figure.get_figheight()
+    figure.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(_EDGE / WIDTH, 1 - (0.1 + _KEY * line) / height),
+        ncols=max(1, len(handles)), fontsize=8.5, frameon=False, borderaxespad=0, borderpad=0, labelcolor=INK,
+        columnspacing=1.2, handletextpad=0.5,
+    )  # fmt: skip
