@@ -7,7 +7,8 @@ from math import ceil
 
 from hyperderm.reports.leaderboard import duration
 from hyperderm.reports.number_format import number
-from hyperderm.statistics.power import LARGEST_GAIN, MOST_SEEDS, Enough, OutOfReach
+from hyperderm.statistics.ablation_results import LARGEST_GAIN
+from hyperderm.statistics.power import MOST_SEEDS, Enough, OutOfReach
 from hyperderm.studies.ablation.estimate import Estimate
 from hyperderm.studies.ablation.outlook import Outlook, assumptions, curve_power, fold_sizes
 from hyperderm.studies.ablation.plan import Plan

@@ -16,6 +16,8 @@ WOULD_HELP: Final = "would help"
 WOULD_NOT: Final = "would not"
 CANNOT_BE_TOLD: Final = "cannot be told"
 Usefulness = Literal["would help", "would not", "cannot be told"]
+LARGEST_GAIN: Final = 0.5
+"""Differences of AUROC are below this value: from chance to perfect."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,6 @@ TRAINING_SD = 0.015
 
 It is a third of the standard error of an AUROC from 50 melanomas. Initial weights change results less than the choice of
 the test data (Bouthillier et al., Accounting for variance in machine learning benchmarks, MLSys 2021)."""
-LARGEST_GAIN = 0.5
-"""Differences of AUROC are below this value: from chance to perfect."""
 MOST_SEEDS = 20
 """The largest number of seeds that is proposed."""
 ENDLESS = 10**9

@@ -5,7 +5,8 @@ from pathlib import Path
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.grid_config import Ablation
 from hyperderm.reports.power import answer_takes, more_melanomas, out_of_reach, rounded_up
-from hyperderm.statistics.power import LARGEST_GAIN, OutOfReach
+from hyperderm.statistics.ablation_results import LARGEST_GAIN
+from hyperderm.statistics.power import OutOfReach
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.outlook import Outlook, outlook
 from hyperderm.studies.ablation.pilot import read_pilot

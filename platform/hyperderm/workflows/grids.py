@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hyperderm.cluster.session import quiet_ray
 from hyperderm.errors import ConfigError
 from hyperderm.registry import check_name
-from hyperderm.statistics.power import LARGEST_GAIN
+from hyperderm.statistics.ablation_results import LARGEST_GAIN
 from hyperderm.strict import parse_overrides
 from hyperderm.workflows.find_store import check_source
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace, configure_grid

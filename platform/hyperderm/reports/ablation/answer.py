@@ -9,13 +9,13 @@ from hyperderm.statistics.ablation_results import (
     CANNOT_TELL,
     HELPS,
     HURTS,
+    LARGEST_GAIN,
     REAL,
     Analysis,
     BaselineComparison,
     ContrastResult,
     Decision,
 )
-from hyperderm.statistics.power import LARGEST_GAIN
 
 
 def decision_sentence(analysis: Analysis, made: Decision) -> str:

@@ -144,7 +144,7 @@ def _key(figure: Figure, facts: ReportFacts, names: dict[str, str]) -> None:
     _legend(figure, handles, 0)
     if any(arm in facts.negative for arm in names):
         words: dict[str, Any] = {"fontsize": 8.5, "color": QUIET, "va": "top", "ha": "right"}
-        figure.text(1 - _EDGE / WIDTH, 1 - 0.1 / height, f"{_SHAM} negative control", **words)
+        figure.text(1 - _EDGE / WIDTH, 1 - (0.1 + _KEY) / height, f"{_SHAM} negative control", **words)
 
 
 def _gain_key(figure: Figure, gains: Sequence[ContrastResult], reach: float) -> None:
