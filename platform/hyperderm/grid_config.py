@@ -135,7 +135,9 @@ class Ablation(Strict):
     regression of every audit. Models that are fitted at once have no such judge."""
     generators: tuple[str, ...] = ()
     """Names of experiments whose learner generates, or names in `sets`."""
-    generator_settings: dict[str, dict[str, str | int | float | bool | None]] = Field(default_factory=dict)
+    generator_settings: dict[str, dict[str, str | int | float | bool | list[str | int | float] | None]] = Field(
+        default_factory=dict
+    )
     """Changes to the experiments of generators and of `unmixers`: name to configuration path to value."""
     unmixers: dict[str, str] = Field(default_factory=dict)
     """Generators in abundance space whose endmembers come from an unmixing net (`learner.unmixing`): generator to the

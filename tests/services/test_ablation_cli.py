@@ -58,6 +58,7 @@ def check_whole(project: Path, store: Path, uri: str, command: Command, folds: i
         again = command(*words(store, *flags))
         assert again.returncode == 0, again.stderr
         assert "nothing to do" in again.stdout
+        assert "(delete its folder, and this command computes it anew)" in again.stdout
         refused = command(*words(store, *flags, "--set", "size=24"))
         assert refused.returncode == 2
         assert "size: 16 -> 24" in refused.stderr

@@ -378,7 +378,13 @@ def refused(tmp_path, monkeypatch, command):
         ),
         (
             ["--set", 'generator_settings={"shsgan": {"learner.ncritic": 2}}'],
-            "unknown configuration key 'learner.ncritic'. Did you mean 'learner.n_critic'",
+            "generator_settings of shsgan: unknown configuration key 'learner.ncritic'. Did you mean 'learner.n_critic'",
+        ),
+        (
+            ["--set", 'generator_settings={"shsgan":{"learner.n_critic":[1,2]}}'],
+            "generator_settings of shsgan: learner.n_critic = [1, 2] is refused: it should be a valid integer. For example "
+            "--set learner.n_critic=2. In a grid its settings stand in generator_settings: "
+            """--set 'generator_settings={"shsgan":{"PATH":VALUE}}'.""",
         ),
         (["--store", "nowhere"], "nowhere is not a store: no manifest.json."),
         (["--store", "a", "--data", "b"], "--store and --data are both given."),

@@ -213,7 +213,10 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
     report = folder / REPORT / PAGE
     if not left and report.exists() and _closed(folder) == _state(grid, whole):
         finish_tracking(workspace, open_tracker(workspace, plan.grid.name, folder), key)
-        workspace.say(f"nothing to do. The report, of all that this grid was ever asked: {report}")
+        workspace.say(
+            f"nothing to do. The report, of all that this grid was ever asked: {report}",
+            "(delete its folder, and this command computes it anew)",
+        )
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
     real = real_set(plan.store, plan.selections[plan.folds[0]].validation, plan.grid.size)

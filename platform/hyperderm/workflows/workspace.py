@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -172,7 +172,24 @@ def configure_grid(
     found = registry.generators(trained, grid.profile) | registry.unmixers(unmixed.values(), grid.profile)
     pending = {name: {f"learner.{UNMIXING}": PENDING} for name in unmixed}
     settings = grid.generator_settings
-    return grid, {name: each.override(settings.get(name, {}) | pending.get(name, {})) for name, each in found.items()}
+    return grid, {
+        name: _with_settings(name, each, settings.get(name, {}), pending.get(name, {})) for name, each in found.items()
+    }
+
+
+def _with_settings(name: str, base: Experiment, settings: Mapping[str, Any], pending: Mapping[str, Any]) -> Experiment:
+    """Return the experiment of a generator with a grid's changes to it; a refusal of these names the generator."""
+    try:
+        return base.override({**settings, **pending})
+    except ConfigError as error:
+        if not settings:
+            raise
+        stop = "" if error.remedy.endswith((".", "?")) else "."
+        raise ConfigError(
+            f"generator_settings of {name}: {error.what}",
+            f"{error.remedy}{stop} In a grid its settings stand in generator_settings: "
+            f'--set \'generator_settings={{"{name}":{{"PATH":VALUE}}}}\'.',
+        ) from None
 
 
 def next_time(option: str, text: str, after: datetime) -> datetime:
