@@ -379,3 +379,21 @@ def test_differences_nobody_declared_have_a_table_of_their_own(small):
     assert [(r["arm"], r["reference"], r["model"], r["difference"], r["p"]) for r in found] == [
         ("shsgan_only", "real", model, "-0.123", "0.004") for model in analysis.models
     ]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        ({"12ab" * 10: 60}, f"Commit {'12ab' * 10}. Lock"),
+        ({}, f"Commit {'12ab' * 10}. Lock"),
+        (
+            {"ff00" * 10: 50, "12ab" * 10: 10},
+            f"This report was computed by commit {'12ab' * 10}; its jobs were run: 10 by {'12ab' * 10}, 50 by {'ff00' * 10}. Lock",
+        ),
+    ],
+)
+def test_the_code_that_reports_is_told_from_the_code_that_ran_the_jobs(small, jobs, said):
+    analysis, facts = small
+    shown = content(analysis, replace(facts, jobs_by=jobs), [])
+    (again,) = [each for each in shown.sections if each.key == "again"]
+    assert again.paragraphs[1].startswith(said)

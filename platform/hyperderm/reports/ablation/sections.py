@@ -405,7 +405,7 @@ def _again(analysis: Analysis, facts: ReportFacts) -> Section:
         "Every number about lesions follows from predictions.parquet (lesion, group, fold, seed, arm, probability, "
         "threshold, truth) and the declared contrasts, both in this folder; run the lines below in it. The CSV files "
         "hold all digits.",
-        f"{_commits(facts)}, lock {facts.lock_sha256}; {versions}.",
+        f"{_commits(facts)}. Lock {facts.lock_sha256}; {versions}.",
     )
     needed = curve = ""
     if facts.trained_on:
