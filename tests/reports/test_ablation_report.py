@@ -388,7 +388,8 @@ def test_differences_nobody_declared_have_a_table_of_their_own(small):
         ({}, f"Commit {'12ab' * 10}. Lock"),
         (
             {"ff00" * 10: 50, "12ab" * 10: 10},
-            f"This report was computed by commit {'12ab' * 10}; its jobs were run: 10 by {'12ab' * 10}, 50 by {'ff00' * 10}. Lock",
+            f"This report was computed by commit {'12ab' * 10}; its jobs were run: 10 by {'12ab' * 10}, 50 by "
+            f"{'ff00' * 10}. Lock",
         ),
     ],
 )
