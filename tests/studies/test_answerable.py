@@ -13,7 +13,7 @@ from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.store.reader import Store, open_store
 from hyperderm.store.writer import write_store
-from hyperderm.studies.ablation.outlook import CURVE_CHECKED, check_answerable, curve_sentence
+from hyperderm.studies.ablation.outlook import CHECKED_GROUPS, check_answerable, curve_sentence
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import record_plan
 from hyperderm.workflows.run_ablation import prepare, show_plan
@@ -126,13 +126,14 @@ def test_few_melanomas_under_a_curve_are_told_in_the_plan(real, tmp_path):
         "share 2): how often such intervals hold the truth was checked down to 24 groups, and not for fewer"
     ) in space.console.file.getvalue()
     rated = curve_sentence(plan(real, arms=["synthetic"], curve=[0.5], folds=[0, 1]))
-    assert rated.startswith("the learning curve and the exchange rate rest on 6 melanomas in 6 groups that are tested")
+    assert rated.startswith("the learning curve rests on 6 melanomas in 6 groups that are tested")
+    assert rated.endswith("and not for fewer; no exchange rate will be defined")
 
 
 def test_a_curve_of_as_many_as_were_checked_needs_no_word(real, tmp_path):
-    assert SMALL[0] == CURVE_CHECKED, "the smallest study whose coverage tests/statistics/test_learning_curve.py measures"
+    assert SMALL[0] == CHECKED_GROUPS, "the smallest study whose coverage tests/statistics/test_learning_curve.py measures"
     assert curve_sentence(plan(real, **REAL)) == ""
-    kinds = {"melanoma": CURVE_CHECKED, "dysplastic_nevus": 30}
+    kinds = {"melanoma": CHECKED_GROUPS, "dysplastic_nevus": 30}
     enough = store(tmp_path / "enough", kinds, folds=3)
     assert curve_sentence(plan(enough, **REAL, curve=[0.5])) == ""
     assert "on 16 melanomas in 16 groups" in curve_sentence(plan(enough, **REAL, curve=[0.5], folds=[0, 1]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from hyperderm.errors import StudyError
 from hyperderm.statistics import power
+from hyperderm.statistics.learning_curve import CHECKED_GROUPS
 from hyperderm.statistics.multiplicity import FAMILY_LEVEL
 from hyperderm.statistics.panel import too_few
 from hyperderm.statistics.power import Enough, OutOfReach, Spread
@@ -16,10 +17,6 @@ from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.pilot import Measured, Pilot
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.selection import kept_groups
-
-CURVE_CHECKED = 24
-"""The fewest groups of melanoma, in all tested folds, of the simulated studies in which it was measured how often the
-intervals of learning curves and exchange rates hold the truth (tests/statistics/test_learning_curve.py)."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +181,7 @@ def curve_sentence(plan: Plan) -> str:
         return ""
     tested = fold_sizes(plan.store, plan.grid.task.diagnoses)
     groups = sum(tested[fold].melanoma_groups for fold in plan.folds)
-    if groups >= CURVE_CHECKED:
+    if groups >= CHECKED_GROUPS:
         return ""
     lesions = sum(tested[fold].melanomas for fold in plan.folds)
     group = {row["lesion_id"]: row["group"] for row in plan.store.index().to_pylist() if row["diagnosis"] == POSITIVE}
@@ -194,11 +191,11 @@ def curve_sentence(plan: Plan) -> str:
         for share in (1.0, min(plan.grid.curve))
     )
     rated = any(arm.control and not arm.negative and not arm.chosen_from for arm in plan.arms)
-    what = "the learning curve and the exchange rate rest" if rated else "the learning curve rests"
+    no_rate = "; no exchange rate will be defined" if rated else ""
     return (
-        f"{what} on {lesions} melanomas in {groups} groups that are tested (train holds {whole:.3g} groups a fold, the "
-        f"smallest share {left:.3g}): how often such intervals hold the truth was checked down to {CURVE_CHECKED} groups, "
-        "and not for fewer"
+        f"the learning curve rests on {lesions} melanomas in {groups} groups that are tested (train holds {whole:.3g} "
+        f"groups a fold, the smallest share {left:.3g}): how often such intervals hold the truth was checked down to "
+        f"{CHECKED_GROUPS} groups, and not for fewer{no_rate}"
     )
 
 
