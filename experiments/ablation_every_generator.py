@@ -46,6 +46,7 @@ def ablation(profile: Profile) -> Ablation:
         size=32 if small else 64,
         arms=("real", "oversampled", "synthetic", *(CONTROLS[-1:] if small else CONTROLS)),
         curve=(0.25, 0.5),
+        judge=True,
         seeds=(0,) if small else (0, 1, 2),
         generators=(*COLOURS, *NETWORKS, *RIVALS),
         unmixers={"colour_unmixing": NET},

@@ -43,6 +43,7 @@ def ablation(profile: Profile) -> Ablation:
         size=32 if small else 224,
         arms=("real", "classic", "oversampled", "synthetic", *(() if small else ("shuffled",)), *CONTROLS),
         curve=(0.25, 0.5),
+        judge=True,
         ratios=("balance",) if small else ("balance", 1.0),
         seeds=(0,) if small else (0, 1, 2),
         generators=("fastgan",),

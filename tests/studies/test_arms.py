@@ -199,8 +199,13 @@ def test_photographs_of_held_out_lesions_are_refused(tmp_path: Path):
         replace(one, lesion_id=f"P{one.lesion_id}", image_id=f"P{one.lesion_id}", group=f"P{one.group}") for one in made
     ]
     write_store(str(tmp_path / "rgb"), pictures, fold_count=0, kind="rgb")
+    real = open_store(str(tmp_path / "real"))
     with pytest.raises(StoreError, match=r"rgb = .* shows 8 of 8 lesions of the validation role of fold 0 \(8 by file\)"):
-        plan(open_store(str(tmp_path / "real")), {"shsgan": generator()}, rgb=str(tmp_path / "rgb"), folds=[0])
+        plan(real, {"shsgan": generator()}, rgb=str(tmp_path / "rgb"), folds=[0])
+    train = [each for each in pictures if real.folds().role(each.group.removeprefix("P"), 0) == "train"]
+    write_store(str(tmp_path / "train"), train, fold_count=0, kind="rgb")
+    with pytest.raises(StoreError, match=r"rgb = .* shows 24 of 24 lesions of the train role of fold 0 \(24 by file\)"):
+        plan(real, {"shsgan": generator()}, rgb=str(tmp_path / "train"), folds=[0])
 
 
 def test_an_arm_that_would_be_another_one_again_is_left_out(real):

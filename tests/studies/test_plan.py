@@ -81,7 +81,7 @@ def test_every_arm_of_the_full_profile(tmp_path):
     trained = len(made.arms) - chosen
     assert counted(made) == {
         "generator": 6 * 5, "synthetic": (sets + curated) * 5, "cell": (trained * 3 - len(unsuited)) * 5 * 3,
-        "judge": (4 + curated) * 2 * 5,
+        "judge": (4 + 2 + curated) * 2 * 5,
     }  # fmt: skip
     assert len({job.key for job in made.jobs}) == len(made.jobs)
     network, spectral = 2 * (added + both + 2 + 2 + 1) + (added - 2 + 4 + 2 + 1), 2 * (added + 2 + 1) + both

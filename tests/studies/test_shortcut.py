@@ -18,7 +18,7 @@ from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import GridFolder, result_of
 from hyperderm.studies.ablation.shortcut import probabilities, spare_cubes
 from hyperderm.studies.ablation.work import work
-from tests.studies.grids import NM, SIZE, plan, synthetic_set
+from tests.studies.grids import NM, SIZE, generator, plan, synthetic_set
 from tests.studies.test_work import task
 from tests.studies.worlds import origin
 
@@ -127,8 +127,22 @@ def test_cells_measure_the_shift_on_the_spare_cubes_of_a_curated_set(real, tmp_p
 
 def test_models_that_are_fitted_at_once_have_no_judge(real):
     planned = plan(real, folds=[0, 1], arms=["synthetic", "filtered", "shuffled"], filters=["confidence"], judge=True)
-    assert [job.model for job in planned.stage("judge")] == ["small_cnn"] * 4  # two sets a fold; shuffled has both classes
+    assert [job.model for job in planned.stage("judge")] == ["small_cnn"] * 4  # two sets a fold; shuffled says no diagnosis
     assert len({job.key for job in planned.stage("judge")}) == 4
+
+
+def test_every_set_is_judged_once_whatever_its_arms_do_with_it(real):
+    """Arms that share a set share its judge, and further arms change the name of none."""
+    melanomas = {"shsgan": generator(data__diagnoses=["melanoma"])}
+    asked = {"folds": [0], "models": ["small_cnn"], "judge": True}
+    alone = plan(real, melanomas, arms=["synthetic"], **asked).stage("judge")
+    arms = ["synthetic", "proportional", "only", "pretrain", "pretrain_head", "rebuilt", "shuffled"]
+    made = plan(real, melanomas, arms=arms, **asked)
+    judges = made.stage("judge")
+    assert len(judges) == 2  # the set of melanomas, and that of every diagnosis, which five arms share
+    assert {job.key for job in alone} < {job.key for job in judges}
+    shared = {job.source for job in made.stage("cell") if job.arm in ("shsgan_proportional_x1", "shsgan_only")}
+    assert {job.source for job in judges} == shared | {job.source for job in alone}
 
 
 @pytest.mark.slow  # two more audits; that what is made from another is made anew: test_work.py, with a generator

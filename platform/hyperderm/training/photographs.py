@@ -1,6 +1,6 @@
 """Which photographs of a store may serve lesions of a diagnosis, and the proof that none shows a held-out lesion."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from hyperderm.errors import StoreError, StudyError
 from hyperderm.store.manifest import Role
@@ -44,9 +44,14 @@ def photographs_of(rgb: Store, diagnosis: str, size: int, called: str = "--rgb")
 
 
 def check_unrelated(
-    store: Store, rgb: Store, chosen: Collection[str], fold: int, called: str = "data.photographs ="
+    store: Store,
+    rgb: Store,
+    chosen: Collection[str],
+    fold: int,
+    called: str = "data.photographs =",
+    roles: Sequence[Role] = HELD_OUT,
 ) -> None:
-    """Refuse photographs that show a lesion, or a patient, of the validation or the test role.
+    """Refuse photographs that show a lesion, or a patient, of some roles.
 
     They are recognised by the source file and by the group, in either store (`store.overlap.LesionMatcher`), and by a
     patient whom both stores name alike. A group that is only the name of its image tells no patient.
@@ -62,6 +67,7 @@ def check_unrelated(
         chosen: ids of the photographs that would be learnt, or made into cubes.
         fold: the fold of the run.
         called: how the user named the store, for error messages.
+        roles: those of held-out lesions; a grid adds train, since its photographs are to be of other lesions.
 
     Raises:
         StoreError: that is so; the message counts the lesions.
@@ -69,7 +75,7 @@ def check_unrelated(
     real, pictures = read_facts(store, cubes=False), read_facts(rgb, cubes=False)
     matcher = LesionMatcher([real, pictures])
     learnt = [(pictures.fingerprint, name) for name in chosen]
-    for role in HELD_OUT:
+    for role in roles:
         held = real.roles(fold, (role,), None) or set()
         found = matcher.overlap(learnt, held)
         if found.lesions:

@@ -23,7 +23,7 @@ from hyperderm.strict import fingerprint, json_of
 from hyperderm.studies.ablation.arms import PRETRAIN_SHARE, Arm, Variant
 from hyperderm.studies.ablation.jobs import JUDGED_SHARE, SPARE, Job
 from hyperderm.training.data import check_size
-from hyperderm.training.photographs import check_unrelated, photographs_of
+from hyperderm.training.photographs import HELD_OUT, check_unrelated, photographs_of
 from hyperderm.training.run_folder import IDENTITY, STUDY
 from hyperderm.training.selection import Selection, select
 
@@ -129,7 +129,8 @@ class PlanBuilder:
         spec = self.grid.classifiers[cell.model]
         images = max(cell.experiment.training.batch_size, round(spec.training.images * JUDGED_SHARE))
         values: dict[str, Any] = {"seed": self.grid.generator_seed, "data.feed": "memory", "training.images": images}
-        values |= {"training.validate_every": images, "synthetic.ratio": 1.0}
+        values |= {"training.validate_every": images, "synthetic.ratio": 1.0, "synthetic.use": "add"}
+        values |= {"training.pretrain_images": 0}
         experiment = cell.experiment.override(values)
         facts = {"experiment": shaping(experiment), "manifest": self.manifest, "source": cell.source, "judge": True}
         key = fingerprint(facts | {"weights": self._weights(cell.model), "version": VERSION})[:16]
@@ -278,9 +279,10 @@ class PlanBuilder:
             ) from None
 
     def _check_unrelated(self, photographs: Store, fold: int) -> None:
-        """Prove once for each fold that no photograph shows a held-out lesion."""
+        """Prove once for each fold that no photograph shows a lesion of the store: they are to be of other ones."""
         if fold not in self._unrelated:
-            check_unrelated(self.store, photographs, photographs.index().column("lesion_id").to_pylist(), fold, "rgb =")
+            chosen = photographs.index().column("lesion_id").to_pylist()
+            check_unrelated(self.store, photographs, chosen, fold, "rgb =", (*HELD_OUT, "train"))
             self._unrelated.add(fold)
 
     def _photographs_for(self, arm: Arm, diagnosis: str) -> list[str]:

@@ -120,8 +120,11 @@ def make_plan(grid: Ablation, store: Store, generators: Mapping[str, Experiment]
 
 
 def _judges(grid: Ablation, builder: PlanBuilder, chosen: Sequence[Arm], cells: Sequence[Job]) -> list[Job]:
-    """Return a judge of each synthetic set, for each model that is trained, that an arm shows as melanomas."""
-    shown = {arm.name: arm for arm in chosen if arm.control and arm.use == "add" and not arm.chosen_from}
+    """Return a judge of the melanomas of each synthetic set that an arm shows as what they are, for each trained model.
+
+    A set that is train rebuilt has none to spare for a test.
+    """
+    shown = {arm.name: arm for arm in chosen if arm.generator and arm.labels == "own" and not arm.rebuilt}
     judged: dict[str, Job] = {}
     for cell in cells:
         if cell.arm in shown and not grid.classifiers[cell.model].learner.fit_once:
