@@ -9,8 +9,9 @@ from rich.console import Console
 
 from hyperderm.cluster.session import Cluster
 from hyperderm.reports.plan import at_a_time, print_plan
-from hyperderm.reports.power import rounded_up
+from hyperderm.reports.power import Power, rounded_up
 from hyperderm.statistics.power import assumed
+from hyperderm.studies.ablation.curve_outlook import curve_power
 from hyperderm.studies.ablation.estimate import Estimate, report_s
 from hyperderm.studies.ablation.plan import Plan
 from tests.studies import grids
@@ -31,10 +32,12 @@ def costs(plan: Plan, done: tuple[str, ...] = ()) -> Estimate:
     )
 
 
-def printed(plan: Plan, made: Estimate, cluster: Cluster = TWO, hours: float | None = None) -> str:
+def printed(
+    plan: Plan, made: Estimate, cluster: Cluster = TWO, hours: float | None = None, power: Power | None = None
+) -> str:
     out = io.StringIO()
     end = NIGHT + timedelta(hours=hours) if hours else None
-    print_plan(Console(file=out, width=160, color_system=None), plan, made, cluster, end, NIGHT)
+    print_plan(Console(file=out, width=160, color_system=None), plan, made, cluster, end, NIGHT, power)
     return out.getvalue()
 
 
@@ -73,10 +76,18 @@ def test_negative_controls_are_a_family_of_their_own(plan: Plan):
     assert both.index(controls) < both.index("  small_cnn: shsgan_shuffled_x1 against real")
 
 
+def test_arms_that_choose_are_no_cells(plan: Plan):
+    made = grids.plan(plan.store, arms=["synthetic"], ratios=[1, 2], choose="validation", models=["small_cnn"], folds=[0])
+    text = printed(made, costs(made))
+    trained = [arm for arm in made.arms if not arm.chosen_from]
+    assert f"{len(trained)} arms x 1 model x 1 fold x 1 seed = {len(trained)} cells; shsgan_chosen" in text
+    assert "choose among them and train nothing\n" in text
+
+
 def test_combinations_without_meaning_are_counted(plan: Plan):
     assert ", without" not in printed(plan, costs(plan))
     made = grids.plan(plan.store, arms=["real", "classic"])
-    assert " = 15 cells, without 1 combination of arm and model that mean nothing\n" in printed(made, costs(made))
+    assert " = 15 cells, without 1 combination of arm and model that means nothing\n" in printed(made, costs(made))
 
 
 @pytest.mark.parametrize(("share", "said"), [(0.46, True), (0.84, True), (0.9, False), (1.0, False)])
@@ -88,14 +99,16 @@ def test_step_times_measured_beside_other_programs_are_told(plan: Plan, share: f
 
 def test_a_learning_curve_alone_has_its_power_told(plan: Plan):
     made = grids.plan(plan.store, arms=["real"], curve=[0.5], models=["small_cnn"])
-    text = printed(made, costs(made))
+    text = printed(made, costs(made), power=Power(made, None, curve_power(made, None)))
     sizes = [(3, 5)] * 5
     slope = assumed(sizes).detectable_slope(5, 1, (0.5, 1.0))
     assert f"  learning curve, gain in AUROC per doubling of real melanomas: {rounded_up(slope)} with small_cnn\n" in text
-    assert "  small_cnn: no pilot, so it is assumed: AUROC 0.75" in text
+    assert "  no pilot, so it is assumed: AUROC 0.75" in text
     assert "comparison of arms" not in text
     none = grids.plan(plan.store, arms=["real"], curve=[0.5], models=["small_cnn"], folds=[0])
-    assert "of real melanomas: none that is possible with small_cnn" in printed(none, costs(none))
+    assert "of real melanomas: none that is possible with small_cnn" in printed(
+        none, costs(none), power=Power(none, None, curve_power(none, None))
+    )
 
 
 def test_the_time_is_that_of_the_places(plan: Plan):

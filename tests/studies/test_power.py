@@ -14,18 +14,25 @@ from hyperderm import workflows
 from hyperderm.cluster.session import Cluster
 from hyperderm.errors import ConfigError, HyperdermError, StudyError
 from hyperderm.reports.plan import print_plan
-from hyperderm.reports.power import answer_takes
+from hyperderm.reports.power import Power, answer_takes, power_sentences
 from hyperderm.statistics.ablation import analyse
 from hyperderm.statistics.ablation_results import Contrast
+from hyperderm.statistics.learning_curve import CurveFacts, slope_coefficients
+from hyperderm.statistics.multiplicity import FAMILY_LEVEL
+from hyperderm.statistics.paired import combination
+from hyperderm.statistics.panel import panel
 from hyperderm.statistics.power import TRAINING_SD, Spread
 from hyperderm.statistics.predictions import Predictions
+from hyperderm.statistics.resampling import bootstrap
 from hyperderm.store.reader import Store
+from hyperderm.studies.ablation.curve_outlook import curve_power
 from hyperderm.studies.ablation.estimate import Estimate
 from hyperderm.studies.ablation.outlook import FoldSize, fold_sizes, outlook
 from hyperderm.studies.ablation.pilot import read_pilot
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.training.run_folder import ANALYSIS, IDENTITY, PREDICTIONS, REPORT
-from hyperderm.workflows.grid_power import outlook_of, powered
+from hyperderm.studies.ablation.records import record_plan
+from hyperderm.training.run_folder import ANALYSIS, IDENTITY, PLAN, PREDICTIONS, REPORT
+from hyperderm.workflows.grid_power import power_of, powered
 from hyperderm.workflows.run_ablation import identity
 from hyperderm.workflows.workspace import GridRequest, Workspace
 from tests.command import Command, command, project_of  # noqa: F401 - a fixture
@@ -176,10 +183,82 @@ def test_a_pilot_of_one_seed_takes_an_assumption_and_says_so(real, tmp_path):
 
 def test_contrasts_that_were_declared_before_stay_in_the_family(real):
     made = plan(real)
-    known = made.contrasts[0]
     assert outlook(made, None).contrasts == 4
-    assert outlook(made, None, [known, ("gone", "real", "small_cnn")]).contrasts == 5
+    assert outlook(replace(made, declared=(*made.contrasts, ("gone", "real", "small_cnn"))), None).contrasts == 5
     assert outlook(plan(real, arms=["real"]), None) is None
+
+
+def test_a_plan_counts_what_was_asked_of_its_folder_before(real, tmp_path):
+    """Negative controls of earlier calls stay in their own family; folds and seeds of earlier calls are tested too."""
+    controls = plan(real, arms=["shuffled"], models=["small_cnn"], folds=[0, 1], seeds=[0, 1])
+    (tmp_path / "night").mkdir()
+    record_plan(tmp_path / "night", controls)
+    before = (tmp_path / "night" / PLAN).read_bytes()
+    asked = {"models": ["small_cnn"], "folds": [2], "seeds": [0]}
+    made = plan(real, **asked)
+    found = power_of(workspace(tmp_path), request(real, tmp_path, **asked), made, tmp_path / "night")
+    assert found.comparisons.contrasts == 2
+    assert set(found.earlier) == set(controls.contrasts)
+    assert (found.whole.folds, found.whole.grid.seeds) == ((0, 1, 2), (0, 1))
+    assert (tmp_path / "night" / PLAN).read_bytes() == before
+    out = io.StringIO()
+    seconds = dict.fromkeys((job.key for job in made.jobs), 1.0)
+    costs = Estimate(seconds, dict.fromkeys(seconds, 1), frozenset())
+    print_plan(Console(file=out, width=200, color_system=None), made, costs, Cluster(((2.0, 0.0),), ""), None, None, found)
+    text = out.getvalue()
+    assert "with 9 melanomas and 15 other lesions tested, all that was asked of this grid earlier counted\n" in text
+    assert "declared earlier in this grid: 2 more, which stay in their families\n" in text
+    assert "2 of these join the grid now: what joins after its first job had started is reported as exploration" in text
+    assert "comparison of arms, one of 2 declared comparisons (level 0.0250 each)" in text
+
+
+# --- learning curves
+
+
+SHARES = {"real@0.25": 0.25, "real@0.5": 0.5, "real": 1.0}
+
+
+def curve_pilot(folder: Path, made: Plan) -> Path:
+    """A finished grid with a learning curve."""
+    table = drawn(made)
+    (folder / REPORT).mkdir(parents=True)
+    (folder / IDENTITY).write_text(json.dumps({"key": "k", "identity": identity(made)}))
+    table.to_parquet(folder / PREDICTIONS)
+    facts = CurveFacts(SHARES, {0: 9, 1: 9})
+    analysis = analyse(table, [Contrast(*each) for each in made.contrasts], resamples=RESAMPLES, curve=facts)
+    (folder / REPORT / ANALYSIS).write_text(json.dumps(analysis.to_dict()))
+    return folder
+
+
+def test_the_curve_has_the_variances_of_the_pilot_s_own(real, tmp_path):
+    """And not those of its comparisons, which differ from generator to generator."""
+    small = {"folds": [0, 1], "seeds": [0, 1], "models": ["small_cnn"], "curve": [0.25, 0.5]}
+    made = plan(real, **small)
+    known = read_pilot(curve_pilot(tmp_path / "small", made), real, made.grid)
+    table = Predictions.from_parquet(tmp_path / "small" / PREDICTIONS)
+    panels = [panel(table, arm, "small_cnn") for arm in SHARES]
+    slope = combination(panels, slope_coefficients(list(SHARES.values())), bootstrap(panels[0], 300, 0))
+    curve = known.curves["small_cnn"]
+    assert (curve.lesion_variance, curve.seed_variance) == (slope.variance.fixed, slope.variance.retrained)
+    found = curve_power(made, known)
+    assert found.slopes["small_cnn"] == pytest.approx(slope.detectable(FAMILY_LEVEL), rel=0.05)  # the same grid again
+    assert found.sources == ("small_cnn: its learning curve has the variances of that of pilot small",)
+    alone = curve_power(plan(real, **{**small, "arms": ["real"]}), known)
+    assert alone.slopes == found.slopes
+    halves = curve_power(plan(real, **{**small, "curve": [0.5]}), known)
+    assert halves.slopes["small_cnn"] == pytest.approx(2 * found.slopes["small_cnn"])
+    both = curve_power(plan(real, **{**small, "models": ["spectral", "small_cnn"]}), known)
+    assert both.sources[1].startswith("pilot small has no learning curve of spectral, so it is assumed: AUROC 0.75")
+
+
+def test_a_curve_whose_arms_share_no_fold_is_told_before_it_runs(real, tmp_path):
+    (tmp_path / "night").mkdir()
+    record_plan(tmp_path / "night", plan(real, arms=["real"], curve=[0.5], folds=[0], models=["small_cnn"]))
+    asked = {"arms": ["real"], "curve": [0.25], "folds": [1], "models": ["small_cnn"]}
+    found = power_of(workspace(tmp_path), request(real, tmp_path, **asked), plan(real, **asked), tmp_path / "night")
+    assert found.curve.slopes == {"small_cnn": None}
+    (said,) = [each for each in power_sentences(found.whole, found) if "learning curve" in each]
+    assert "cannot be told, since its arms share no fold and seed, with small_cnn" in said
 
 
 MADE = {"arm": "a", "reference": "real", "model": "small_cnn", "cells": [{"fold": 0}]}
@@ -219,15 +298,15 @@ def test_what_is_no_finished_grid_is_refused(spoilt, pilot_plan, real, tmp_path)
     error = refusal(StudyError, lambda: read_pilot(tmp_path / "spoilt", real, pilot_plan.grid))
     assert "analysis.json cannot be read" in error.what
     asked = request(real, tmp_path, pilot="nowhere")
-    error = refusal(StudyError, lambda: outlook_of(workspace(tmp_path), asked, pilot_plan, tmp_path / "night"))
+    error = refusal(StudyError, lambda: power_of(workspace(tmp_path), asked, pilot_plan, tmp_path / "night"))
     assert error.what == f"--pilot nowhere: there is no such folder, also not in {tmp_path}"
 
 
 def test_a_pilot_is_named_below_the_runs_or_by_its_path(pilot, real, tmp_path):
     made = plan(real)
-    by_name = outlook_of(workspace(tmp_path), request(real, pilot.parent, pilot="small"), made, tmp_path / "night")
-    by_path = outlook_of(workspace(tmp_path), request(real, tmp_path, pilot=str(pilot)), made, tmp_path / "night")
-    assert by_name == by_path != outlook_of(workspace(tmp_path), request(real, tmp_path), made, tmp_path / "night")
+    by_name = power_of(workspace(tmp_path), request(real, pilot.parent, pilot="small"), made, tmp_path / "night")
+    by_path = power_of(workspace(tmp_path), request(real, tmp_path, pilot=str(pilot)), made, tmp_path / "night")
+    assert by_name == by_path != power_of(workspace(tmp_path), request(real, tmp_path), made, tmp_path / "night")
 
 
 # --- folds and seeds for a difference
@@ -264,7 +343,7 @@ def test_a_difference_out_of_reach_is_refused_with_what_it_takes(real, tmp_path)
         "--power: a difference of 0.03 is out of reach of this store: all 5 folds test 15 patients or images with melanoma, "
     )
     assert "AUROC 0.75 of both arms, correlation 0.7 of their scores, standard deviation 0.015" in error.what
-    assert f"because it would take about {str(found.melanomas)[0]}" in error.remedy
+    assert f"; for 0.03 it would take about {str(found.melanomas)[0]}" in error.remedy
 
 
 def test_a_grid_without_comparisons_has_no_power(real, tmp_path):
@@ -284,7 +363,8 @@ def printed(made: Plan, told, cpus: float = 2.0) -> str:
     seconds = {"generator": 600.0, "synthetic": 60.0, "cell": 120.0}
     costs = Estimate({job.key: seconds[job.stage] for job in made.jobs}, {job.key: 1 for job in made.jobs}, frozenset())
     console = Console(file=out, width=160, color_system=None)
-    print_plan(console, made, costs, Cluster(((cpus, 0.0),), ""), None, None, told)
+    power = None if told is None else Power(made, told, None)
+    print_plan(console, made, costs, Cluster(((cpus, 0.0),), ""), None, None, power)
     return out.getvalue()
 
 
@@ -298,7 +378,7 @@ def test_the_plan_says_what_it_shows_and_what_a_small_difference_takes(real):
     assert f"{np.ceil(1000 * shown) / 1000:.3f} with small_cnn; an answer takes two comparisons and is found more" in text
     assert "  with one seed, its intervals cannot hold what training again would change; these numbers do" in text
     assert "  no pilot, so it is assumed: AUROC 0.75 of both arms" in text
-    assert "  a small difference of 0.02 is out of reach of this store: all 5 folds test 15 patients or images with" in text
+    assert "  a difference of 0.02, which is taken for small here (--power prices another), is out of reach of" in text
     assert "power:" not in printed(made, None)
     assert "learning curve" not in text
     wild = {"small_cnn": Spread(1e-3, 1e-1, 1, 1, 3, 5)}
@@ -318,7 +398,9 @@ def test_the_price_of_a_small_difference_scales_the_estimate(real):
     text = printed(made, told, cpus=1.0)
     work = found.folds * (660 + found.seeds * cells * 120)
     here = 2 * (660 + cells * 120)
-    assert f"  a small difference of 0.02 (--power prices another) needs {found.folds} fold" in text
+    assert (
+        f"  a difference of 0.02, which is taken for small here (--power prices another), needs {found.folds} fold" in text
+    )
     assert f" = {found.folds * found.seeds * cells} cells, about {work / 60:.1f} min in all" in text
     assert f"(this grid in all: {here / 60:.1f} min)" in text
     assert " cells\n" in printed(replace(made, grid=made.grid.override({"resources.cpus": 4.0})), told)

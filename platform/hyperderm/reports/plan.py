@@ -10,12 +10,11 @@ from rich.table import Table
 from hyperderm.cluster.session import Cluster, described
 from hyperderm.errors import ClusterError
 from hyperderm.reports.leaderboard import duration
-from hyperderm.reports.power import power_sentences
+from hyperderm.reports.power import Power, power_sentences
 from hyperderm.reports.store_description import say
 from hyperderm.store.folds import POSITIVE
 from hyperderm.studies.ablation.estimate import Estimate, capacity, report_s
 from hyperderm.studies.ablation.jobs import STAGES, Job, ancestors
-from hyperderm.studies.ablation.outlook import Outlook
 from hyperderm.studies.ablation.plan import Plan
 
 QUIET = 0.85
@@ -29,24 +28,32 @@ def print_plan(
     cluster: Cluster,
     end: datetime | None,
     begin: datetime | None,
-    outlook: Outlook | None = None,
+    power: Power | None = None,
 ) -> None:
     """Print the plan for `cluster`, what the grid can show, and whether it is over by `end`."""
     cells = plan.stage("cell")
-    sides = {"arms": plan.arms, "models": plan.grid.models, "folds": plan.folds, "seeds": plan.grid.seeds}
-    sizes = " x ".join(f"{len(each)} {name}" for name, each in sides.items())
-    say(console, _task(plan), f"{sizes} = {len(cells)} cells{_without(len(plan.left_out))}")
+    sides = {
+        "arms": [arm for arm in plan.arms if not arm.chosen_from],
+        "models": plan.grid.models,
+        "folds": plan.folds,
+        "seeds": plan.grid.seeds,
+    }
+    sizes = " x ".join(f"{len(each)} {name if len(each) != 1 else name[:-1]}" for name, each in sides.items())
+    chosen = [arm.name for arm in plan.arms if arm.chosen_from]
+    also = f"; {', '.join(chosen)} choose among them and train nothing" if chosen else ""
+    say(console, _task(plan), f"{sizes} = {len(cells)} cells{_without(plan)}{also}")
     console.print(_arms(plan))
     console.print(_stages(plan, costs))
     say(
         console,
         *(f"left out: {arm} with {model}: {reason}" for arm, model, reason in plan.left_out),
         *_declared(plan),
+        *_joins(plan, power),
     )
     try:
         taken = capacity(plan, cluster)
     except ClusterError as error:
-        say(console, f"does not run here: {error}", *power_sentences(plan, outlook))
+        say(console, f"does not run here: {error}", *power_sentences(plan, power))
         return
     jobs_at_once = taken.jobs_at_once
     wall = costs.wall(plan.jobs, jobs_at_once)
@@ -55,13 +62,13 @@ def print_plan(
     if taken.said:
         say(console, taken.said)
     say(console, f"{described(cluster)}: {at_once}, about {duration(wall)} from now, plus {report} at most for the report")
-    if costs.had_cpu < QUIET:
+    if costs.had_cpu < QUIET and wall > 0:
         say(
             console,
             f"  step times were measured beside other programs, with a processor for {100 * costs.had_cpu:.0f} % of the "
             "time: on a quiet machine the grid takes less",
         )
-    say(console, *power_sentences(plan, outlook, costs, jobs_at_once))
+    say(console, *power_sentences(plan, power, costs, jobs_at_once))
     _fit(console, plan, costs, jobs_at_once, end, begin)
 
 
@@ -76,8 +83,12 @@ def _task(plan: Plan) -> str:
     return f"task: {melanomas} melanomas against {others} (task.negatives = {plan.grid.task.negatives})"
 
 
-def _without(count: int) -> str:
-    return f", without {count} combination{'s' * (count > 1)} of arm and model that mean nothing" if count else ""
+def _without(plan: Plan) -> str:
+    trained = {arm.name for arm in plan.arms if not arm.chosen_from}
+    count = sum(arm in trained for arm, _, _ in plan.left_out)
+    if not count:
+        return ""
+    return f", without {count} combination{'s' * (count > 1)} of arm and model that mean{'s' * (count == 1)} nothing"
 
 
 def _declared(plan: Plan) -> Iterator[str]:
@@ -89,8 +100,21 @@ def _declared(plan: Plan) -> Iterator[str]:
     ):
         mine = [each for each in plan.contrasts if (each[0] in controls) == family]
         if mine:
-            yield f"{len(mine)} {said}:"
+            yield f"{len(mine)} {said if len(mine) > 1 else said.replace('comparisons', 'comparison', 1)}:"
             yield from (f"  {model}: {arm} against {reference}" for arm, reference, model in mine)
+
+
+def _joins(plan: Plan, power: Power | None) -> Iterator[str]:
+    """Yield what earlier calls declared in this grid, and what joins it late."""
+    earlier = set(power.earlier) if power else set()
+    if others := earlier - set(plan.contrasts):
+        yield f"declared earlier in this grid: {len(others)} more, which stay in their families"
+    new = [each for each in plan.contrasts if each not in earlier]
+    if earlier and new:
+        yield (
+            f"{len(new)} of these join the grid now: what joins after its first job had started is reported as exploration "
+            "(--name NAME starts a grid of its own)"
+        )
 
 
 def at_a_time(jobs_at_once: Mapping[float, int]) -> str:

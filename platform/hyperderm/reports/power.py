@@ -1,66 +1,80 @@
 """What a planned grid can show, in sentences, and what it would take to show a small difference."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
 from math import ceil
 
 from hyperderm.reports.leaderboard import duration
 from hyperderm.reports.number_format import number
 from hyperderm.statistics.ablation_results import LARGEST_GAIN
 from hyperderm.statistics.power import MOST_SEEDS, Enough, OutOfReach
+from hyperderm.studies.ablation.curve_outlook import CurvePower
 from hyperderm.studies.ablation.estimate import Estimate
-from hyperderm.studies.ablation.outlook import Outlook, assumptions, curve_power, fold_sizes
+from hyperderm.studies.ablation.outlook import Outlook, fold_sizes
 from hyperderm.studies.ablation.plan import Plan
 
 SMALL = 0.02
 """The difference of AUROC whose price every plan tells."""
+SMALL_SAID = ", which is taken for small here (--power prices another),"
 _WORDS = {1: "one", 2: "two", 3: "three"}
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a grid can show before it runs.
+
+    Attributes:
+        whole: the grid, with all that was asked of its folder earlier, of which its report will be.
+        comparisons: what its comparisons can show; None for a grid without any but of negative controls.
+        curve: what its learning curve can show; None for a grid without one.
+        earlier: the comparisons that were declared in its folder before.
+    """
+
+    whole: Plan
+    comparisons: Outlook | None
+    curve: CurvePower | None
+    earlier: tuple[tuple[str, str, str], ...] = ()
 
 
 def power_sentences(
     plan: Plan,
-    outlook: Outlook | None,
+    power: Power | None,
     costs: Estimate | None = None,
     jobs_at_once: Mapping[float, int] | None = None,
 ) -> Iterator[str]:
     """Yield which differences a grid can show, where that is from, and what a difference of `SMALL` would need.
 
     Args:
-        plan: the grid.
-        outlook: what it can show; None for a grid without comparisons, of which the learning curve alone is told.
-        costs: the estimate of its jobs; without it, no time is told.
+        plan: the grid as it is asked for now.
+        power: what the grid can show; None yields nothing.
+        costs: the estimate of the jobs of `plan`; without it, no time is told.
         jobs_at_once: GPUs of a job to the number of such jobs that run side by side.
     """
-    slopes = curve_power(plan, outlook)
-    if not slopes and outlook is None:
+    if power is None or not (power.comparisons or power.curve):
         return
+    whole = power.whole
     sizes = fold_sizes(plan.store, plan.grid.task.diagnoses)
-    melanomas, others = (sum(getattr(sizes[fold], name) for fold in plan.folds) for name in ("melanomas", "others"))
+    melanomas, others = (sum(getattr(sizes[fold], name) for fold in whole.folds) for name in ("melanomas", "others"))
     tested = f"{melanomas} melanomas and {others} other lesions"
-    yield f"power: the smallest true effects that show in 80 % of such studies, with {tested} tested"
-    if slopes:
-        yield f"  learning curve, gain in AUROC per doubling of real melanomas: {_each(slopes)}"
-    yield from _comparisons(plan, outlook) if outlook else ()
-    if len(plan.grid.seeds) == 1 and any(_by_chance(plan, model) for model in plan.grid.models):
+    more = ", all that was asked of this grid earlier counted" if _larger(plan, whole) else ""
+    yield f"power: the smallest true effects that show in 80 % of such studies, with {tested} tested{more}"
+    if power.curve:
+        yield f"  learning curve, gain in AUROC per doubling of real melanomas: {_each(power.curve.slopes)}"
+    yield from _comparisons(whole, power.comparisons) if power.comparisons else ()
+    by_chance = any(not whole.grid.classifiers[model].learner.fit_once for model in whole.grid.models)
+    if len(whole.grid.seeds) == 1 and by_chance:
         yield "  with one seed, its intervals cannot hold what training again would change; these numbers do"
-    yield from (f"  {sentence}" for sentence in _sources(plan, outlook, slopes))
-    if outlook:
-        yield from _small_difference(plan, outlook, costs, jobs_at_once)
+    found = [each.sources for each in (power.comparisons, power.curve) if each]
+    yield from (f"  {sentence}" for sentence in dict.fromkeys(chain(*found)))
+    if power.comparisons:
+        yield from _small_difference(plan, power.comparisons, costs, jobs_at_once)
 
 
-def _by_chance(plan: Plan, model: str) -> bool:
-    return not plan.grid.classifiers[model].learner.fit_once
-
-
-def _sources(plan: Plan, outlook: Outlook | None, slopes: Collection[str]) -> list[str]:
-    """Return where the variances come from; those of a model that has a curve and no comparison are assumed."""
-    known = list(outlook.sources) if outlook else []
-    lacking = [model for model in slopes if outlook is None or model not in outlook.spreads]
-    assumed = assumptions(any(_by_chance(plan, model) for model in lacking))
-    if not lacking or any(assumed in each for each in known):
-        return known
-    return [*known, f"{', '.join(lacking)}: {assumed}"]
+def _larger(plan: Plan, whole: Plan) -> bool:
+    """Return whether more was asked of the grid earlier than is asked for now."""
+    return len(whole.jobs) > len(plan.jobs) or len(whole.contrasts) > len(plan.contrasts)
 
 
 def _comparisons(plan: Plan, outlook: Outlook) -> Iterator[str]:
@@ -72,12 +86,15 @@ def _comparisons(plan: Plan, outlook: Outlook) -> Iterator[str]:
     )
 
 
-def _each(shown: Mapping[str, float]) -> str:
+def _each(shown: Mapping[str, float | None]) -> str:
     """Return the smallest differences of all models in words; one that is larger than any AUROC allows is none."""
-    return ", ".join(
-        f"{rounded_up(value)} with {model}" if value < LARGEST_GAIN else f"none that is possible with {model}"
-        for model, value in shown.items()
-    )
+    return ", ".join(f"{_value(value)} with {model}" for model, value in shown.items())
+
+
+def _value(value: float | None) -> str:
+    if value is None:
+        return "cannot be told, since its arms share no fold and seed,"
+    return rounded_up(value) if value < LARGEST_GAIN else "none that is possible"
 
 
 def _small_difference(
@@ -86,9 +103,9 @@ def _small_difference(
     found = outlook.needed(SMALL)
     if isinstance(found, Enough):
         price = _price(plan, costs, jobs_at_once, found)
-        yield f"  a small difference of {SMALL:g} (--power prices another) needs {_grid(plan, found)}{price}"
+        yield f"  a difference of {SMALL:g}{SMALL_SAID} needs {_grid(plan, found)}{price}"
     else:
-        yield f"  {out_of_reach(SMALL, found, len(outlook.tested), 'a small difference')} (--power prices another)"
+        yield f"  {out_of_reach(SMALL, found, len(outlook.tested), SMALL_SAID)}"
         yield f"  {more_melanomas(found)}"
 
 
@@ -105,14 +122,15 @@ def answer_takes(plan: Plan) -> str:
     return f"an answer takes {told} comparisons and is found more rarely"
 
 
-def out_of_reach(difference: float, found: OutOfReach, folds: int, what: str = "a difference") -> str:
+def out_of_reach(difference: float, found: OutOfReach, folds: int, said: str = "") -> str:
     """Return why a difference cannot be shown on a store of `folds` folds."""
     told = (
-        f"{what} of {difference:g} is out of reach of this store: all {folds} folds test {found.tested} patients or images "
-        f"with melanoma"
+        f"a difference of {difference:g}{said} is out of reach of this store: all {folds} folds test {found.tested} "
+        "patients or images with melanoma"
     )
     if found.at_any_seeds > difference:
-        return f"{told}, and differences below {rounded_up(found.at_any_seeds)} stay hidden, however many seeds there are"
+        least = rounded_up(found.at_any_seeds)
+        return f"{told}, which show {least} at least with every model, however many seeds there are"
     best = rounded_up(found.at_most_seeds)
     return f"{told}, and would need more than {MOST_SEEDS} seeds; with {MOST_SEEDS} they show {best} at least"
 
@@ -123,7 +141,7 @@ def more_melanomas(found: OutOfReach) -> str:
         return f"no number of lesions suffices with {MOST_SEEDS} seeds: trainings differ too much"
     return (
         f"it would take about {_two_digits(found.melanomas)} patients or images with melanoma, "
-        f"{number(found.melanomas / found.tested, 0)} times as many, and as many times more others, in all folds with "
+        f"{_times(found.melanomas / found.tested)} times as many, and as many times more others, in all folds with "
         f"{MOST_SEEDS} seeds"
     )
 
@@ -149,6 +167,10 @@ def _price(plan: Plan, costs: Estimate | None, jobs_at_once: Mapping[float, int]
     times = found.folds * (shared + found.seeds * each) / anew.work(plan.jobs)
     whole = anew.wall(plan.jobs, jobs_at_once)
     return f", about {duration(times * whole)} in all (this grid in all: {duration(whole)})"
+
+
+def _times(factor: float) -> str:
+    return number(factor, 1 if factor < 10 else 0)
 
 
 def _two_digits(count: int) -> int:

@@ -4,25 +4,28 @@ from pathlib import Path
 
 from hyperderm.errors import ConfigError, StudyError
 from hyperderm.grid_config import Ablation
-from hyperderm.reports.power import answer_takes, more_melanomas, out_of_reach, rounded_up
+from hyperderm.reports.power import Power, answer_takes, more_melanomas, out_of_reach, rounded_up
 from hyperderm.statistics.ablation_results import LARGEST_GAIN
 from hyperderm.statistics.power import OutOfReach
 from hyperderm.store.reader import Store
-from hyperderm.studies.ablation.outlook import Outlook, outlook
+from hyperderm.studies.ablation.curve_outlook import curve_power
+from hyperderm.studies.ablation.outlook import outlook
 from hyperderm.studies.ablation.pilot import read_pilot
 from hyperderm.studies.ablation.plan import Plan, make_plan
-from hyperderm.studies.ablation.records import declarations
+from hyperderm.studies.ablation.records import declarations, joined
 from hyperderm.workflows.workspace import GridRequest, Workspace
 
 
-def outlook_of(workspace: Workspace, asked: GridRequest, plan: Plan, folder: Path) -> Outlook | None:
-    """Return what the requested grid in `folder` can show; None if it declares no comparison.
+def power_of(workspace: Workspace, asked: GridRequest, plan: Plan, folder: Path) -> Power:
+    """Return what the requested grid can show, with all that was asked of its folder earlier.
 
     Raises:
-        StudyError: the pilot cannot serve.
+        StudyError: the pilot cannot serve, or a cell was asked for with other settings before.
     """
     pilot = None if asked.pilot is None else read_pilot(_folder(workspace, asked), plan.store, plan.grid)
-    return outlook(plan, pilot, [contrast for contrast, _ in declarations(folder)])
+    whole = joined(folder, plan)
+    earlier = tuple(contrast for contrast, _ in declarations(folder))
+    return Power(whole, outlook(whole, pilot), curve_power(whole, pilot), earlier)
 
 
 def powered(workspace: Workspace, asked: GridRequest, store: Store, folder: Path) -> Ablation:
@@ -34,7 +37,7 @@ def powered(workspace: Workspace, asked: GridRequest, store: Store, folder: Path
     """
     assert asked.power is not None
     least = make_plan(asked.grid.override({"folds": [0], "seeds": [0]}), store, asked.generators)
-    known = outlook_of(workspace, asked, least, folder)
+    known = power_of(workspace, asked, least, folder).comparisons
     if known is None:
         alone = " but of negative controls" if least.contrasts else ""
         raise ConfigError(
@@ -45,7 +48,7 @@ def powered(workspace: Workspace, asked: GridRequest, store: Store, folder: Path
     if isinstance(found, OutOfReach):
         raise StudyError(
             f"--power: {out_of_reach(asked.power, found, len(known.tested))} ({known.sources[-1]})",
-            f"{_instead(found)}, because {more_melanomas(found)}.",
+            f"{_instead(found)}; for {asked.power:g} {more_melanomas(found)}.",
         )
     chosen = {"folds": tuple(range(found.folds)), "seeds": tuple(range(found.seeds))}
     for name, values in chosen.items():

@@ -49,7 +49,7 @@ from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.first_description import describe_first
-from hyperderm.workflows.grid_power import outlook_of, powered
+from hyperderm.workflows.grid_power import power_of, powered
 from hyperderm.workflows.run_tracking import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
 
@@ -135,7 +135,7 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
     """Print the plan and return it, without starting anything that lasts."""
     open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
-    outlook = outlook_of(workspace, asked, plan, folder)
+    power = power_of(workspace, asked, plan, folder)
     with connect(workspace.ray_address) if workspace.ray_address else nullcontext(this_machine()) as cluster:
         plan = with_feeds(plan, cluster, read_feeds(folder))
         there = None
@@ -145,7 +145,7 @@ def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
             there = measure_there(plan.grid.resources.cpus)
         workspace.say(f"measuring step times {'on the cluster' if there else 'on this machine'}")
         costs = estimate(plan, known_grid(folder), there)
-        print_plan(workspace.console, plan, costs, cluster, asked.end, asked.begin, outlook)
+        print_plan(workspace.console, plan, costs, cluster, asked.end, asked.begin, power)
         if few := curve_sentence(plan):
             workspace.say(few)
     return plan

@@ -14,7 +14,7 @@ from hyperderm.statistics.panel import too_few
 from hyperderm.statistics.power import Enough, OutOfReach, Spread
 from hyperderm.store.folds import FEWEST, POSITIVE
 from hyperderm.store.reader import Store
-from hyperderm.studies.ablation.pilot import Measured, Pilot
+from hyperderm.studies.ablation.pilot import Measured, MeasuredCurve, Pilot
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.selection import kept_groups
 
@@ -41,7 +41,7 @@ class Outlook:
     """What a grid can show.
 
     Attributes:
-        contrasts: number of declared comparisons, at least one, those that were declared earlier counted.
+        contrasts: number of declared comparisons, at least one, those of earlier calls counted.
         tested: what each fold of the store tests.
         spreads: model to the spread of its comparisons.
         sources: sentences that say where the spreads come from.
@@ -66,22 +66,22 @@ class Outlook:
         return power.needed(difference, list(self.spreads.values()), len(self.tested), self.alpha)
 
 
-def outlook(plan: Plan, pilot: Pilot | None, declared: Collection[tuple[str, str, str]] = ()) -> Outlook | None:
+def outlook(plan: Plan, pilot: Pilot | None) -> Outlook | None:
     """Return what the grid can show; None if it declares no comparison but of negative controls.
 
     Args:
-        plan: the grid; its folds and seeds do not matter.
+        plan: the grid, with all that was asked of it earlier, since what was declared stays in the family; its folds and
+            seeds do not matter.
         pilot: a finished grid of the same store and task; None: assumptions.
-        declared: contrasts that were declared earlier in the grid's folder; they stay in the family.
     """
     controls = {arm.name for arm in plan.arms if arm.negative}  # a family of their own
     asked = [each for each in plan.contrasts if each[0] not in controls]
     if not asked:
         return None
     tested = fold_sizes(plan.store, plan.grid.task.diagnoses)
-    models = list(dict.fromkeys(model for _, _, model in asked))
+    models = [model for model in dict.fromkeys(model for _, _, model in asked) if model in plan.grid.classifiers]
     chance = {model: 0.0 if plan.grid.classifiers[model].learner.fit_once else power.TRAINING_SD for model in models}
-    count = len({*asked, *(each for each in declared if each[0] not in controls)})
+    count = len(asked)
     if pilot is None:
         sizes = [(each.melanoma_groups, each.other_groups) for each in tested]
         spreads = {model: power.assumed(sizes, training_sd=chance[model]) for model in models}
@@ -89,31 +89,11 @@ def outlook(plan: Plan, pilot: Pilot | None, declared: Collection[tuple[str, str
     spreads, sources = {}, [_size(pilot, plan.grid.size)] if pilot.size != plan.grid.size else []
     for model in models:
         found, which = pilot.like(asked, model)
-        each = [_spread(measured, tested, chance[model]) for measured in found]
+        each = [pilot_spread(measured, tested, chance[model]) for measured in found]
         spreads[model] = power.median(each)
         unknown = chance[model] > 0 and any(not measured.seed_variance for measured in found)
         sources.append(_from_pilot(pilot, model, found, which, unknown))
     return Outlook(count, tested, spreads, tuple(sources))
-
-
-def curve_power(plan: Plan, known: Outlook | None) -> dict[str, float]:
-    """Return, by model, the smallest gain per doubling that the grid's learning curve shows with 80 % power.
-
-    Args:
-        plan: the grid; one without `curve` has no learning curve, and the answer is empty.
-        known: what its comparisons can show; a model that it lacks is taken under assumptions.
-    """
-    shares = [*plan.grid.curve, 1.0]
-    if len(shares) < 2:
-        return {}
-    sizes = [(each.melanoma_groups, each.other_groups) for each in fold_sizes(plan.store, plan.grid.task.diagnoses)]
-    found = {}
-    for model in plan.grid.models:
-        chance = 0.0 if plan.grid.classifiers[model].learner.fit_once else power.TRAINING_SD
-        spread = known.spreads.get(model) if known else None
-        spread = spread or power.assumed(sizes, training_sd=chance)
-        found[model] = spread.detectable_slope(len(plan.folds), len(plan.grid.seeds), shares)
-    return found
 
 
 def fold_sizes(store: Store, diagnoses: Sequence[str] | str) -> tuple[FoldSize, ...]:
@@ -199,7 +179,14 @@ def curve_sentence(plan: Plan) -> str:
     )
 
 
-def _spread(measured: Measured, tested: Sequence[FoldSize], training_sd: float) -> Spread:
+def pilot_spread(measured: Measured | MeasuredCurve, tested: Sequence[FoldSize], training_sd: float) -> Spread:
+    """Return the spread that a pilot measured.
+
+    Args:
+        measured: what it measured.
+        tested: what each fold of the store tests.
+        training_sd: assumed standard deviation of an AUROC between trainings, where the pilot could not see it.
+    """
     held = [tested[fold] for fold in measured.cells]
     sizes = (float(sum(each.melanoma_groups for each in held)), float(sum(each.other_groups for each in held)))
     cells = list(measured.cells.values())

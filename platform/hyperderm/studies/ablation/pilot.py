@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hyperderm.errors import StudyError
 from hyperderm.grid_config import Ablation
 from hyperderm.statistics.ablation_results import Contrast
-from hyperderm.statistics.paired import difference
+from hyperderm.statistics.learning_curve import slope_coefficients
+from hyperderm.statistics.paired import combination, difference
 from hyperderm.statistics.panel import common, panel
 from hyperderm.statistics.predictions import Predictions
 from hyperderm.statistics.resampling import bootstrap
@@ -17,6 +18,9 @@ from hyperderm.store.reader import Store
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.shapes import ANALYSIS_FILE, IDENTITY_FILE, wrong
 from hyperderm.training.run_folder import ANALYSIS, IDENTITY, PREDICTIONS, REPORT, known_identity
+
+RESAMPLES = 300
+"""Bootstrap resamples for the stretch of a pilot's learning curve, which a plan needs within a few hundredths."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,26 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class MeasuredCurve:
+    """What a pilot measured for the slope of one learning curve.
+
+    Attributes:
+        shares: the shares of its points.
+        lesion_variance: as in `ContrastResult`, of the slope.
+        seed_variance: likewise; 0 if it is unknown.
+        stretch: as in `ContrastResult`.
+        cells: fold to the number of seeds that all points have.
+    """
+
+    model: str
+    shares: tuple[float, ...]
+    lesion_variance: float
+    seed_variance: float
+    stretch: float
+    cells: Mapping[int, int]
+
+
+@dataclass(frozen=True)
 class Pilot:
     """The comparisons of a finished grid.
 
@@ -45,11 +69,13 @@ class Pilot:
         name: the name of its folder.
         size: the height and width in pixels of its cubes.
         contrasts: its comparisons, at least one.
+        curves: model to its learning curve, where it has one.
     """
 
     name: str
     size: int
     contrasts: tuple[Measured, ...]
+    curves: Mapping[str, MeasuredCurve] = field(default_factory=dict)
 
     def like(self, asked: Sequence[tuple[str, str, str]], model: str) -> tuple[list[Measured], str]:
         """Return the comparisons that are most like those of a model, and what they are.
@@ -110,7 +136,8 @@ def read_pilot(folder: Path, store: Store, grid: Ablation) -> Pilot:
         raise StudyError(
             f"--pilot {folder.name} holds no comparison", "Name a grid with an arm that is compared with a reference."
         )
-    return Pilot(folder.name, int(known["size"]), tuple(_complete(contrasts, analysis, folder)))
+    curves = _curves(analysis, folder / PREDICTIONS)
+    return Pilot(folder.name, int(known["size"]), tuple(_complete(contrasts, analysis, folder)), curves)
 
 
 def _analysis(folder: Path) -> dict[str, Any]:
@@ -150,6 +177,24 @@ def _complete(contrasts: Sequence[Recorded], analysis: Mapping[str, Any], folder
         )
         for contrast, each in contrasts
     ]
+
+
+def _curves(analysis: Mapping[str, Any], path: Path) -> dict[str, MeasuredCurve]:
+    """Return the learning curves of a pilot, computed from its predictions: a report holds their intervals alone."""
+    asked = [each for each in analysis.get("curves", []) if each["slope"]["value"] is not None]
+    if not asked:
+        return {}
+    predictions, found = Predictions.from_parquet(path), {}
+    for each in asked:
+        points = {point["arm"]: float(point["share"]) for point in each["points"]}
+        panels = common(*(panel(predictions, arm, each["model"]) for arm in points))
+        if panels is None:
+            continue
+        made = combination(panels, slope_coefficients(list(points.values())), bootstrap(panels[0], RESAMPLES, 0))
+        cells = {fold.number: len(fold.seeds) for fold in panels[0].folds}
+        parts = (made.variance.fixed, made.variance.retrained, made.stretch)
+        found[each["model"]] = MeasuredCurve(each["model"], tuple(points.values()), *parts, cells)
+    return found
 
 
 def _computed(contrasts: Sequence[Contrast], analysis: Mapping[str, Any], path: Path) -> list[Measured]:

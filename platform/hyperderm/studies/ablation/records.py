@@ -236,6 +236,21 @@ def record_plan(folder: Path, plan: Plan) -> Plan:
     Raises:
         StudyError: the file plan.json cannot be read, or a cell was asked for with other settings before.
     """
+    content = _joined_content(folder, plan)
+    write_whole(folder / PLAN, json.dumps(content, indent=1))
+    return _joined_plan(plan, content)
+
+
+def joined(folder: Path, plan: Plan) -> Plan:
+    """Return the plan joined with everything that was requested in `folder` before; nothing is written.
+
+    Raises:
+        StudyError: as `record_plan`.
+    """
+    return _joined_plan(plan, _joined_content(folder, plan))
+
+
+def _joined_content(folder: Path, plan: Plan) -> dict[str, Any]:
     known = _read_plan(folder)
     declared: list[dict[str, Any]] = known.get("declared", [])
     held = {tuple(each["contrast"]) for each in declared}
@@ -245,7 +260,7 @@ def record_plan(folder: Path, plan: Plan) -> Plan:
     every = [*known.get("jobs", []), *map(job_to_json, plan.jobs)]
     jobs = {(job["key"], job["arm"], job["model"]): job for job in every}
     arms = {arm["name"]: arm for arm in known.get("arms", [])} | {arm.name: asdict(arm) for arm in plan.arms}
-    content = {
+    return {
         "grid": plan.grid.model_dump(mode="json"),
         "manifest": plan.store.manifest.fingerprint,
         "declared": declared,
@@ -256,8 +271,6 @@ def record_plan(folder: Path, plan: Plan) -> Plan:
         "folds": sorted({*known.get("folds", []), *plan.folds}),
         "jobs": list(jobs.values()),
     }
-    write_whole(folder / PLAN, json.dumps(content, indent=1))
-    return _joined_plan(plan, content)
 
 
 def _check_cells(known: Sequence[Mapping[str, Any]], cells: Sequence[Job]) -> None:
