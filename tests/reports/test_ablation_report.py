@@ -381,6 +381,24 @@ def test_differences_nobody_declared_have_a_table_of_their_own(small):
     ]
 
 
+def test_a_grid_of_real_cubes_alone_misses_nothing():
+    bare = replace(cases.analysis(), contrasts=(), decisions=())
+    said = dict(answer_lines(bare))
+    assert said["Do synthetic melanomas help?"] == ["No synthetic arm was asked for, so there is no answer."]
+    assert "Did any negative control help?" not in said
+    lost = dict(answer_lines(replace(bare, unanswered=2)))
+    assert lost["Do synthetic melanomas help?"][0].startswith("No synthetic arm could be compared")
+    assert lost["Did any negative control help?"][0].startswith("There is none with a result")
+
+
+def test_an_arm_of_one_fold_names_the_melanomas_of_its_own_comparison():
+    whole = cases.analysis()
+    made = replace(whole.decisions[0], verdict="cannot tell", detectable=0.1)
+    fewer = tuple(replace(each, melanomas=7) if each.reference != "real" else each for each in whole.contrasts)
+    assert f"with these {whole.melanomas} melanomas a true" in decision_sentence(whole, made)
+    assert "with these 7 melanomas a true" in decision_sentence(replace(whole, contrasts=fewer), made)
+
+
 @pytest.mark.parametrize(
     ("jobs", "said"),
     [

@@ -14,6 +14,7 @@ from hyperderm.reports.ablation.learning import (
     curve_sentence,
     curve_table,
     learning_sentences,
+    rate_sentence,
     rate_sentences,
     rate_table,
     rates_csv,
@@ -95,6 +96,11 @@ def test_a_rate_is_told_with_its_span_or_with_why_there_is_none(grid):
     _, analysis, facts = grid
     known = ExchangeRate(
         "shsgan_1", "small_cnn", "oversampled_1", 48, 48, Estimate(0.02, 0.0, 0.04, "m"), Estimate(0.5, -0.1, None, "m")
+    )
+    own = replace(known, rate=Estimate(-0.5, -1.0, None, "m"), slope=Estimate(0.03, 0.01, 0.05, "m"))
+    assert rate_sentence(own) == (
+        "A synthetic melanoma of shsgan_1 is worth less than none, −0.50 real ones [−1.00, no end] to small_cnn, by the "
+        "curve of oversampled_1 (+0.030 [+0.010, +0.050] per doubling)."
     )
     none = replace(known, model="spectral_logistic", rate=Estimate(None, None, None, reason="the curve is flat (-0.010)"))
     analysis = replace(analysis, rates=(none, known))

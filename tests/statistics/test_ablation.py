@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score, brier_score_loss, confusion
 from hyperderm.errors import StudyError
 from hyperderm.reports.ablation.answer import baseline_sentence, decision_sentence, decision_sentences
 from hyperderm.reports.ablation.facts import result_of
-from hyperderm.statistics.ablation import analyse, decision
+from hyperderm.statistics.ablation import FEW_DF, analyse, decision
 from hyperderm.statistics.ablation_results import METRICS, Contrast
 from hyperderm.statistics.panel import common, panel
 from hyperderm.statistics.predictions import Predictions
@@ -170,7 +170,7 @@ def test_sentences_say_the_numbers(analysis):
     assert "Of 2 synthetic arms" in said[3]
     assert "1 helps, 1 cannot be told" in said[3]
     assert said[4].startswith("An arm helps only if it beats real cubes alone and also its control")
-    assert any(sentence.startswith("The grid holds none with a result") for sentence in said)
+    assert any(sentence.startswith("There is none with a result") for sentence in said)
     assert all(sentence.endswith(".") for sentence in said)
     assert not re.search(r"nan|None|inf\b", " ".join(said))
 
@@ -311,6 +311,29 @@ def test_a_lost_cell_costs_only_its_own_comparisons():
     assert f"Compared over the {cells - 1} of {cells} cells that both arms have." in fewer.contrasts[1].notes
     assert any("Some arms lack cells (shsgan_x1 with cnn)" in note for note in fewer.notes)
     assert not any("lack cells" in note for note in all_cells.notes)
+
+
+def test_a_comparison_counts_the_melanomas_of_its_own_folds():
+    whole = grid(spectral=False)
+    family = [Contrast("oversampled_x1", "real", "cnn"), Contrast("shsgan_x1", "real", "cnn")]
+    part = whole.take((whole.arm != "shsgan_x1") | (whole.fold == 1))
+    found = analyse(part, family, resamples=50)
+    there = whole.lesion_id[(whole.truth == 1) & (whole.fold == 1)]
+    assert found.contrasts[0].melanomas == found.melanomas
+    assert found.contrasts[1].melanomas == len(np.unique(there)) < found.melanomas
+
+
+def test_few_degrees_of_freedom_are_told():
+    (found,) = analyse(grid(spectral=False), [Contrast("shsgan_x1", "real", "cnn")], resamples=50).contrasts
+    told = [note for note in found.notes if "degrees of freedom" in note]
+    assert bool(told) == (found.df is not None and found.df < FEW_DF)
+    whole = grid(spectral=False)
+    only = whole.take((whole.fold == 1) & np.isin(whole.arm, ("real", "shsgan_x1")))
+    swayed = only.probability + 0.3 * (only.seed == 1) * (only.arm == "shsgan_x1") * (only.truth == 0)
+    wide = replace(only, probability=np.clip(swayed, 0, 1), raw_probability=np.clip(swayed, 0, 1))
+    (found,) = analyse(wide, [Contrast("shsgan_x1", "real", "cnn")], resamples=50).contrasts
+    assert found.df < FEW_DF
+    assert [note for note in found.notes if note.startswith(f"The variance has {found.df:.0f} degrees of freedom")]
 
 
 def test_arms_without_a_common_cell_are_refused():

@@ -344,6 +344,21 @@ def test_without_a_common_cell_nothing_is_compared(study):
     assert rate.rate.reason == rate.gain.reason == "no predictions of the reference 'control'"
 
 
+def test_a_point_that_shares_no_cell_with_the_others_is_left_out(study):
+    """Calls of one grid asked for different shares on different folds."""
+    panels, facts, _, _ = study
+    some = {
+        ("real@0.25", "cnn"): panels["real@0.25", "cnn"].folds[:2],
+        ("real@0.5", "cnn"): panels["real@0.5", "cnn"].folds[2:],
+    }
+    parted = panels | {at: replace(panels[at], folds=folds) for at, folds in some.items()}
+    (curve,), _ = learning_curves(parted, facts, resamples=100)
+    assert [point.arm for point in curve.points] == ["real@0.5", "real"]
+    assert curve.cells == 9
+    assert curve.slope.value is not None
+    assert curve.notes[0] == "real@0.25 shares no cell with the other points and is left out."
+
+
 def test_an_arm_without_synthetic_melanomas_has_no_rate(study):
     panels, facts, _, _ = study
     _, (rate,) = learning_curves(panels, replace(facts, synthetic={"synthetic": ("real", 0.0)}), resamples=50)

@@ -17,6 +17,7 @@ from hyperderm.studies.ablation.records import (
     FAILURE,
     FEEDS,
     GridFolder,
+    commands,
     declarations,
     failure_of,
     predictions,
@@ -43,13 +44,16 @@ def test_asking_for_less_changes_nothing(real, tmp_path):
 
 
 def test_what_joins_is_declared_when_it_joins(real, tmp_path):
-    first = record_plan(tmp_path, plan(real, models=["spectral"]))
+    first = record_plan(tmp_path, plan(real, models=["spectral"]), "hyperderm ablation a")
     path = tmp_path / PLAN
     content = json.loads(path.read_text())
     for each in content["declared"]:
         each["at"] = "2020-01-01T00:00:00+00:00"
     path.write_text(json.dumps(content))
-    more = record_plan(tmp_path, plan(real, ratios=[1, 2]))
+    more = record_plan(tmp_path, plan(real, ratios=[1, 2]), "hyperderm ablation b")
+    assert commands(tmp_path) == ["hyperderm ablation a", "hyperderm ablation b"]
+    record_plan(tmp_path, plan(real, ratios=[1, 2]), "hyperderm ablation a")
+    assert commands(tmp_path) == ["hyperderm ablation a", "hyperderm ablation b"]
     assert set(first.contrasts) < set(more.contrasts)
     assert {contrast: at.year for contrast, at in declarations(tmp_path)} == {
         contrast: 2020 if contrast in first.contrasts else declarations(tmp_path)[-1][1].year for contrast in more.contrasts

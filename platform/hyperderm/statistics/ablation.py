@@ -166,6 +166,8 @@ def decision(
     )
 
 
+FEW_DF = 5
+"""Below as many degrees of freedom an interval is much wider than its standard error suggests, and a note says so."""
 BASELINE = "spectral"
 FEW_MELANOMAS = 20
 """With fewer melanomas than this in a fold, a sensitivity of .95 means finding all of them."""
@@ -330,6 +332,7 @@ def _contrast(arm: Panel, reference: Panel, found: Difference, place: Holm, resa
         seed_variance=found.variance.retrained,
         df=found.variance.df if np.isfinite(found.variance.df) else None,
         stretch=found.stretch,
+        melanomas=sum(int(fold.truth.sum()) for fold in arm.folds),
     )
 
 
@@ -342,6 +345,11 @@ def _contrast_notes(arm: Panel, found: Difference, cells: int) -> Iterator[str]:
         yield f"Compared over the {len(arm.blocks)} of {cells} cells that both arms have."
     if all(len(fold.seeds) == 1 for fold in arm.folds):
         yield "One seed: the interval cannot hold what training again would change."
+    if found.variance.df < FEW_DF:
+        yield (
+            f"The variance has {found.variance.df:.0f} degrees of freedom, since trainings or folds disagree: more of them "
+            "would narrow the interval."
+        )
     if found.variance.total == 0:
         yield "Both arms rank every lesion alike: the interval is what moving a tenth of one melanoma's rank would make."
 

@@ -162,6 +162,7 @@ class ContrastResult:
             of single lesions is then in `lesion_variance`); None in earlier versions.
         df: degrees of freedom of the variance; None if they are infinite, and in earlier versions.
         stretch: factor of Student's critical values from the bootstrap, at least 1; None in earlier versions.
+        melanomas: number of melanomas that are compared; None in earlier versions.
     """
 
     arm: str
@@ -184,6 +185,7 @@ class ContrastResult:
     seed_variance: float | None = None
     df: float | None = None
     stretch: float | None = None
+    melanomas: int | None = None
 
 
 @dataclass(frozen=True)
@@ -316,6 +318,7 @@ class ExchangeRate:
         rate: real melanomas per synthetic one; not defined if the curve does not surely rise, and `reason` says why. An
             upper end of None beside a value means that the interval has no end of practical meaning.
         notes: sentences about the limits of the rate.
+        slope: gain per doubling of the reference's own curve, by which the rate is told; None without such a curve.
     """
 
     arm: str
@@ -326,6 +329,7 @@ class ExchangeRate:
     gain: Estimate
     rate: Estimate
     notes: tuple[str, ...] = ()
+    slope: Estimate | None = None
 
 
 @dataclass(frozen=True)

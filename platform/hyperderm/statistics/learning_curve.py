@@ -21,6 +21,7 @@ since rates are told only where b came out large; the interval held it in 95.6 %
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 from scipy.optimize import brentq
@@ -183,9 +184,9 @@ def ratio_limits(numerator: Difference, denominator: Difference) -> tuple[float,
 
 
 def _curve(model: str, panels: Sequence[Panel], facts: CurveFacts, seed: int, resamples: int) -> LearningCurve:
-    shares = [facts.shares[panel.arm] for panel in panels]
-    both = common(*panels)
+    both = _largest_common(panels)
     used = both or tuple(panels)
+    shares = [facts.shares[panel.arm] for panel in used]
     points = tuple(_point(panel, facts) for panel in used)
     missing = "the arms of the curve have no cell in common" if both is None else _too_few(shares)
     if missing:
@@ -205,6 +206,21 @@ def _curve(model: str, panels: Sequence[Panel], facts: CurveFacts, seed: int, re
         cells=len(used[0].blocks),
         notes=tuple(_curve_notes(panels, used, shares, weights)),
     )
+
+
+def _largest_common(panels: Sequence[Panel]) -> tuple[Panel, ...] | None:
+    """Return the points of a curve over their common cells; where all have none, those of most points, then most cells.
+
+    The last point, of the largest share, is always among them. Calls of one grid may have asked for different shares on
+    different folds. None if no other point shares a cell with the last one.
+    """
+    if both := common(*panels):
+        return both
+    for count in range(len(panels) - 2, 0, -1):
+        found = [both for some in combinations(panels[:-1], count) if (both := common(*some, panels[-1]))]
+        if found:
+            return max(found, key=lambda each: len(each[0].blocks))
+    return None
 
 
 def _point(panel: Panel, facts: CurveFacts) -> CurvePoint:
@@ -232,7 +248,9 @@ def _usefulness(low: float, high: float) -> Usefulness:
 def _curve_notes(
     panels: Sequence[Panel], used: Sequence[Panel], shares: Sequence[float], weights: BootstrapWeights
 ) -> Iterator[str]:
-    yield from _cell_notes(panels, used)
+    if left := [panel.arm for panel in panels if panel.arm not in {each.arm for each in used}]:
+        yield f"{', '.join(left)} shares no cell with the other points and is left out."
+    yield from _cell_notes([panel for panel in panels if panel.arm not in left], used)
     if (groups := _melanoma_groups(used[0])) < CHECKED_GROUPS:
         yield (
             f"It rests on {groups} groups (patients or images) of melanoma that are tested: how often such intervals hold "
@@ -289,13 +307,14 @@ def _exchange_rate(mine: Mapping[str, Panel], arm: str, facts: CurveFacts, seed:
         )
     if why:
         return ExchangeRate(arm, model, reference, melanomas, synthetic, estimate, _undefined(why), notes)
-    placed = _placed(names, dict(zip(points, slope_coefficients(shares), strict=True)))
-    rate, more = _rate(gain, combination(used, placed, weights), melanomas, synthetic, min(shares), reference)
+    slope = combination(used, _placed(names, dict(zip(points, slope_coefficients(shares), strict=True))), weights)
+    rate, more = _rate(gain, slope, melanomas, synthetic, min(shares), reference)
     bend = _bend([used[names.index(name)] for name in points], shares, weights) if rate.value is not None else None
     if bend is not None:
         way = "small" if bend.value < 0 else "large"
         more.append(f"The curve is not a straight line (p = {bend.p:.3f}): a rate other than 0 is likely told too {way}.")
-    return ExchangeRate(arm, model, reference, melanomas, synthetic, estimate, rate, (*notes, *more))
+    own = Estimate(slope.value, *slope.interval(), f"as for contrasts, stretched by {slope.stretch:.2f}")
+    return ExchangeRate(arm, model, reference, melanomas, synthetic, estimate, rate, (*notes, *more), own)
 
 
 def _melanoma_groups(panel: Panel) -> int:

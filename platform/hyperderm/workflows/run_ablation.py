@@ -30,6 +30,7 @@ from hyperderm.studies.ablation.plan import Plan, make_plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import (
     GridFolder,
+    commands,
     folds_asked,
     read_feeds,
     record_feeds,
@@ -204,7 +205,8 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
     folder = grid.path
     facts = _facts(workspace, plan, grid, key)
     plan = with_larger_sets(grid, plan)
-    whole = record_plan(folder, plan)
+    command = shlex.join(["hyperderm", *map(redacted, asked.words)])
+    whole = record_plan(folder, plan, command)
     left = [job for job in plan.jobs if not result_of(grid, job)]
     workspace.say(
         f"grid {folder.name}: {len(plan.jobs) - len(left)} of {len(plan.jobs)} jobs done",
@@ -220,17 +222,17 @@ def run_claimed(workspace: Workspace, asked: GridRequest, plan: Plan, grid: Grid
         return 0
     (folder / CLOSED).unlink(missing_ok=True)
     real = real_set(plan.store, plan.selections[plan.folds[0]].validation, plan.grid.size)
-    note = partial(grid_note, _compared(whole, shlex.join(["hyperderm", *map(redacted, asked.words)])))
+    note = partial(grid_note, _compared(whole, command))
     with _tracking(workspace, whole, grid, facts, real) as tracker:
         tracker.describe(note())
         queue = _run(workspace, asked, plan, grid, facts, tracker) if left else JobQueue(grid, plan.jobs, Observers())
         from hyperderm.reports.ablation.gather import conclude
 
         late = {job.key for job in queue.late}
-        outcome = conclude(whole, grid, facts.tags, queue.failed, late, real, shlex.join(["hyperderm", *asked.words]))
+        outcome = conclude(whole, grid, facts.tags, queue.failed, late, real, commands(folder))
         if outcome:
             workspace.console.print(outcome.table)
-            workspace.say(*outcome.sentences)
+            workspace.say(*(f"{question} {' '.join(said)}" for question, said in outcome.lines))
             tracker.describe(note(outcome.sentences))
         _close(tracker, queue, outcome)
     if not queue.interrupted and not queue.late and not queue.open and outcome:

@@ -1,6 +1,6 @@
 """The answer of a report in sentences: each decision and each comparison with the baseline, with its numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from hyperderm.reports.ablation.facts import LeftOut, grouped, helping_controls
 from hyperderm.reports.ablation.learning import learning_sentences, rate_sentences
@@ -26,15 +26,20 @@ def decision_sentence(analysis: Analysis, made: Decision) -> str:
     changes = [f"by {_change(mine[name])} against {name}" for name in references if name in mine]
     each = " from each of them" if len(changes) > 1 else ""
     shown = f"a true difference of {number(made.detectable)}{each}" if _possible(made) else "no difference that is possible"
+    case = f"with these {_compared(analysis, mine.values())} melanomas {shown}"
     answer = {
         HELPS: "it helps" if trusted else "it would be said to help, but this is not to be trusted, see above",
         HURTS: "it hurts",
-        CANNOT_TELL: f"cannot tell; with these {analysis.melanomas} melanomas {shown} would have been shown four times in "
-        "five",
+        CANNOT_TELL: f"cannot tell; {case} would have been shown four times in five",
     }[made.verdict]
     if lost := [name for name in references if name not in mine]:
         answer = f"cannot tell, since its declared comparison with {_listed(lost)} has no result"
     return f"{made.arm} with {made.model} changed AUROC {_listed(changes)}: {answer}."
+
+
+def _compared(analysis: Analysis, mine: Iterable[ContrastResult]) -> int:
+    """Return how many melanomas the comparisons of an arm rest on: fewer than all where it was not run on every fold."""
+    return min((each.melanomas for each in mine if each.melanomas is not None), default=analysis.melanomas)
 
 
 def baseline_sentence(found: BaselineComparison) -> str:
@@ -54,9 +59,7 @@ def baseline_sentence(found: BaselineComparison) -> str:
 
 
 NO_CURVE = "No learning curve was asked for (curve), so it is not known whether these models could use more lesions at all."
-NO_CONTROL = (
-    "The grid holds none with a result, so nothing tells whether something else than new lesions makes a difference."
-)
+NO_CONTROL = "There is none with a result, so nothing tells whether something else than new lesions makes a difference."
 NAMED = 3
 """Negative controls that a sentence names; more are counted."""
 IN_PARAGRAPH = 2
@@ -77,21 +80,23 @@ def answer_lines(analysis: Analysis, lacking: Sequence[LeftOut] = ()) -> list[Li
     """
     a = analysis
     tested = (
-        f"Each of {a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions ({a.groups} images) was scored by "
-        f"models that were not trained on it ({_many(len(a.folds), 'fold')}: {_many(len(a.folds), 'part')} tested in turn; "
-        f"{_many(len(a.seeds), 'seed')}: {_many(len(a.seeds), 'training')} of each model)."
+        f"Each of {a.melanomas} melanomas and {a.lesions - a.melanomas} other lesions (of {a.groups} patients or images) "
+        f"was scored by models that were not trained on it ({_many(len(a.folds), 'fold')}: {_many(len(a.folds), 'part')} "
+        f"tested in turn; {_many(len(a.seeds), 'seed')}: {_many(len(a.seeds), 'training')} of each model)."
     )
     seeds = [
         "Each model was trained once for each fold (one seed): no interval holds how much training again would change the "
         "numbers."
     ]
+    compared = a.decisions or a.contrasts or a.unanswered or lacking
+    controls = [*silent_controls(a), *_lacking_controls(a, lacking)] if compared else []
     lines = [
         ("Can the study be trusted?", control_warnings(a)),
         ("What was tested", [tested, *_real_alone(a)]),
         ("Would more real melanomas help?", learning_sentences(a) or [NO_CURVE]),
         ("Do synthetic melanomas help?", _decided(a)),
         ("What is a synthetic melanoma worth?", rate_sentences(a)),
-        ("Did any negative control help?", [*silent_controls(a), *_lacking_controls(a, lacking)]),
+        ("Did any negative control help?", controls),
         ("Does a network beat plain spectra?", [baseline_sentence(each) for each in a.baselines]),
         ("What this cannot say", seeds if len(a.seeds) == 1 else []),
     ]
@@ -161,9 +166,11 @@ def _real_alone(a: Analysis) -> list[str]:
 
 def _decided(a: Analysis) -> list[str]:
     asked = [each for each in a.decisions if not each.negative]
+    controls = {each.arm for each in a.decisions if each.negative}
+    if not asked and not a.unanswered and all(each.arm in controls for each in a.contrasts):
+        return ["No synthetic arm was asked for, so there is no answer."]
     if not asked:
         return ["No synthetic arm could be compared with both real and its control, so there is no answer."]
-    controls = {each.arm for each in a.decisions if each.negative}
     count = sum(each.arm not in controls for each in a.contrasts) + a.unanswered
     family = (
         f"Intervals are widened for {_many(count, 'declared comparison')} (Holm-adjusted, family level "

@@ -17,7 +17,7 @@ from hyperderm.grid_config import HURDLE
 from hyperderm.learners.sampling import count_of
 from hyperderm.metrics.memorisation import describe, is_current
 from hyperderm.metrics.recognisability import told_from_real
-from hyperderm.reports.ablation.answer import in_short
+from hyperderm.reports.ablation.answer import Line, in_short
 from hyperderm.reports.ablation.facts import (
     CellFailure,
     Cells,
@@ -62,8 +62,13 @@ class Outcome:
     folder: Path
     predictions: Path
     analysis: Analysis
-    sentences: list[str]
+    lines: list[Line]
     table: Table
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences of the answer, without their questions."""
+        return [sentence for _, said in self.lines for sentence in said]
 
 
 def conclude(
@@ -73,7 +78,7 @@ def conclude(
     failed: Mapping[str, str],
     late: Collection[str],
     real: RealSet,
-    command: str = "",
+    commands: Sequence[str] = (),
 ) -> Outcome | None:
     """Analyse the finished cells of the grid and write the report; return None if no cell is finished.
 
@@ -84,7 +89,7 @@ def conclude(
         failed: key of a failed job to its reason.
         late: keys of the jobs for which there was no time.
         real: shows lesions as pictures, all with the same gain and white balance.
-        command: the command that makes this report again.
+        commands: the commands that asked for the grid; all of them together make this report again.
     """
     results = {job.key: result for job in plan.jobs if (result := result_of(grid, job))}
     if not any(job.key in results for job in plan.stage("cell")):
@@ -109,13 +114,13 @@ def conclude(
     )
     facts = _facts(plan, grid, tags, results, failed, late, missing, real)
     facts = replace(
-        facts, recompute=command, trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen), lost=tuple(lost),
-        left_out=plan.left_out,
+        facts, recompute="\n# ".join(commands), trained_on=trained_on, negative=tuple(negative), choices=tuple(chosen),
+        lost=tuple(lost), left_out=plan.left_out,
     )  # fmt: skip
     write_report(folder / REPORT, table, analysis, facts)
-    said = [sentence for _, sentences in in_short(analysis, facts.lacking_controls)[0] for sentence in sentences]
+    lines, _ = in_short(analysis, facts.lacking_controls)
     shown = summary(analysis, [arm.name for arm in plan.arms])
-    return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, said, shown)
+    return Outcome(folder / REPORT, folder / PREDICTIONS, analysis, lines, shown)
 
 
 def _enough(table: Predictions) -> tuple[Predictions, dict[tuple[str, str], Panel], list[str]]:

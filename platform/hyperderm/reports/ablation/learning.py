@@ -17,6 +17,7 @@ from hyperderm.reports.number_format import number, percent, signed, span, tally
 from hyperderm.reports.table_files import csv_text
 from hyperderm.statistics.ablation_results import (
     HELPS,
+    REAL,
     WOULD_HELP,
     WOULD_NOT,
     Analysis,
@@ -68,8 +69,12 @@ def rate_sentence(found: ExchangeRate) -> str:
     rate = found.rate
     if rate.value is None:
         return f"What a synthetic melanoma of {found.arm} is worth to {found.model} is not defined: {rate.reason}."
-    worth = f"{number(rate.value, 2)} real ones {_rate_span(found)}"
-    return f"A synthetic melanoma of {found.arm} is worth {worth} to {found.model}."
+    worth = f"{'less than none, ' * (rate.value < 0)}{number(rate.value, 2)} real ones {_rate_span(found)}"
+    by = ""
+    if found.slope and found.reference != REAL:
+        value, low, high = found.slope.bounds
+        by = f", by the curve of {found.reference} ({signed(value)} {span(low, high, signs=True)} per doubling)"
+    return f"A synthetic melanoma of {found.arm} is worth {worth} to {found.model}{by}."
 
 
 def learning_sentences(analysis: Analysis) -> list[str]:
@@ -136,7 +141,7 @@ def rate_table(analysis: Analysis, facts: ReportFacts) -> Table:
     """Return the table of exchange rates."""
     columns = (
         Column("arm", True), Column("model", True), Column("against", True), Column("real"), Column("synthetic"),
-        Column("gain"), Column("real ones per synthetic one"),
+        Column("gain"), Column("gain per doubling of the control"), Column("real ones per synthetic one"),
     )  # fmt: skip
     known = {(each.arm, each.model): each for each in analysis.rates}
     rows = [
@@ -157,7 +162,7 @@ def _rate_row(each: ExchangeRate) -> Row:
     rate = Cell("not defined", _why(each))
     if each.rate.value is not None:
         rate = Cell(number(each.rate.value, 2), _rate_span(each))
-    return Row((*names, *counts, _signed(each.gain), rate))
+    return Row((*names, *counts, _signed(each.gain), _signed(each.slope) if each.slope else Cell("–"), rate))
 
 
 def _why(each: ExchangeRate) -> str:
@@ -226,12 +231,13 @@ def rates_csv(analysis: Analysis) -> str:
     """Return every exchange rate as CSV."""
     names = (
         "arm", "model", "reference", "melanomas", "synthetic", "gain", "gain_low", "gain_high", "rate", "low", "high",
-        "reason",
+        "reason", "slope", "slope_low", "slope_high",
     )  # fmt: skip
     rows = [
         [
             each.arm, each.model, each.reference, each.melanomas, each.synthetic, each.gain.value, each.gain.low,
             each.gain.high, each.rate.value, each.rate.low, each.rate.high, each.rate.reason,
+            *((each.slope.value, each.slope.low, each.slope.high) if each.slope else (None, None, None)),
         ]
         for each in analysis.rates
     ]  # fmt: skip

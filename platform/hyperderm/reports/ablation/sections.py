@@ -434,9 +434,8 @@ predictions = Predictions.from_parquet(Path("predictions.parquet"))
 analysis = analyse(
     predictions, contrasts, unanswered={analysis.unanswered}, seed={analysis.seed}, resamples={analysis.resamples}{curve}
 )"""
-    whole = (
-        f"\n\n# the whole grid again; cells that are done are not repeated:\n# {facts.recompute}" if facts.recompute else ""
-    )
+    again = "# the whole grid again, by all commands that asked for it; cells that are done are not repeated:"
+    whole = f"\n\n{again}\n# {facts.recompute}" if facts.recompute else ""
     return Section("again", "How to compute it again", said, code=lines + whole)
 
 

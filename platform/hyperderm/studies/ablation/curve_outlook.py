@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -41,20 +42,21 @@ def curve_power(plan: Plan, pilot: Pilot | None) -> CurvePower | None:
     slopes: dict[str, float | None] = {}
     assumed, sources = [], []
     for model in plan.grid.models:
-        cells = _common(plan, model, shares)
+        points, cells = _common(plan, model, shares)
         if not cells:
             slopes[model] = None
             continue
+        mine = [shares[arm] for arm in points]
         folds = {fold for fold, _ in cells}
         counts = (len(folds), round(len(cells) / len(folds)))
         if pilot and model in pilot.curves:
-            slopes[model] = _measured(plan, pilot.curves[model], counts, list(shares.values()))
+            slopes[model] = _measured(plan, pilot.curves[model], counts, mine)
             sources.append(f"{model}: its learning curve has the variances of that of pilot {pilot.name}")
         else:
             chance = 0.0 if plan.grid.classifiers[model].learner.fit_once else power.TRAINING_SD
             sizes = [(each.melanoma_groups, each.other_groups) for each in fold_sizes(plan.store, plan.grid.task.diagnoses)]
             spread = power.assumed(sizes, training_sd=chance)
-            slopes[model] = spread.detectable_slope(*counts, list(shares.values()))
+            slopes[model] = spread.detectable_slope(*counts, mine)
             assumed.append((model, chance))
     if assumed:
         told = assumptions(any(chance for _, chance in assumed))
@@ -63,13 +65,22 @@ def curve_power(plan: Plan, pilot: Pilot | None) -> CurvePower | None:
     return CurvePower(slopes, tuple(sources))
 
 
-def _common(plan: Plan, model: str, shares: Mapping[str, float]) -> set[tuple[int, int]]:
-    """Return the folds and seeds in which the model has all arms of the curve."""
-    held: dict[str, set[tuple[int, int]]] = {arm: set() for arm in shares}
+Cells = set[tuple[int, int]]
+
+
+def _common(plan: Plan, model: str, shares: Mapping[str, float]) -> tuple[tuple[str, ...], Cells]:
+    """Return the arms of the curve, and the folds and seeds in which the model has them all, as a report would take them."""
+    held: dict[str, Cells] = {arm: set() for arm in shares}
     for job in plan.stage("cell"):
         if job.model == model and job.arm in held:
             held[job.arm].add((job.fold, job.seed))
-    return set.intersection(*held.values())
+    parts = [arm for arm in shares if arm != REAL]
+    for count in range(len(parts), 0, -1):
+        found = [(some, set.intersection(*(held[arm] for arm in (*some, REAL)))) for some in combinations(parts, count)]
+        some, cells = max(found, key=lambda each: len(each[1]))
+        if cells:
+            return (*some, REAL), cells
+    return (REAL,), set()
 
 
 def _measured(plan: Plan, found: MeasuredCurve, counts: tuple[int, int], shares: list[float]) -> float:

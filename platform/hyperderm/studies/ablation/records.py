@@ -230,13 +230,19 @@ FEEDS = "feeds.json"
 Contrast = tuple[str, str, str]
 
 
-def record_plan(folder: Path, plan: Plan) -> Plan:
+def record_plan(folder: Path, plan: Plan, command: str = "") -> Plan:
     """Record the request of `plan`, and return the plan joined with everything that was requested in `folder` before.
+
+    Args:
+        folder: the folder of the grid.
+        plan: what is asked for now.
+        command: the command that asks for it, which is recorded too.
 
     Raises:
         StudyError: the file plan.json cannot be read, or a cell was asked for with other settings before.
     """
     content = _joined_content(folder, plan)
+    content["commands"] = list(dict.fromkeys([*commands(folder), *([command] if command else [])]))
     write_whole(folder / PLAN, json.dumps(content, indent=1))
     return _joined_plan(plan, content)
 
@@ -309,6 +315,11 @@ def read_feeds(folder: Path) -> dict[str, str]:
 def record_feeds(folder: Path, plan: Plan) -> None:
     """Record the feeds of the jobs of `plan`."""
     write_whole(folder / FEEDS, json.dumps({**read_feeds(folder), **plan.feeds}, indent=1))
+
+
+def commands(folder: Path) -> list[str]:
+    """Return every command that asked something of the grid in `folder`, as far as they were recorded."""
+    return list(_read_plan(folder).get("commands", []))
 
 
 def folds_asked(folder: Path) -> tuple[int, ...]:

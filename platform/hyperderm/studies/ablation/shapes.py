@@ -37,6 +37,7 @@ class _PlanFile(BaseModel):
     seeds: list[int] = []
     folds: list[int] = []
     jobs: list[_Job] = []
+    commands: list[str] = []
 
 
 class _Ended(BaseModel):
