@@ -1,12 +1,24 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtri
 from scipy.stats import binom, binomtest, bootstrap, norm
 from scipy.stats import t as student
 
 from hyperderm.statistics.clustered import Variance
-from hyperderm.statistics.intervals import Auroc, bca, clustered_wilson, critical, hanley_mcneil, perfect_limit, wilson
+from hyperderm.statistics.intervals import (
+    Auroc,
+    bca,
+    clustered_wilson,
+    critical,
+    hanley_mcneil,
+    perfect_limit,
+    score_limits,
+    wilson,
+)
 
 SIZES = np.full((5, 2), (5, 19))
 
@@ -104,3 +116,41 @@ def test_bca_without_spread_says_so():
 def test_critical_values():
     assert critical(np.inf) == pytest.approx(1.959964, abs=1e-6)
     assert critical(10.0, 0.99) == pytest.approx(3.169273, abs=1e-6)
+
+
+# --- score interval of an AUROC
+
+
+def test_the_ends_of_a_score_interval_differ_by_as_many_errors_as_they_should():
+    low, high = score_limits(0.8, [(8, 24), (12, 20)])
+    for end in (low, high):
+        error = np.sqrt((hanley_mcneil(end, 8, 24) + hanley_mcneil(end, 12, 20)) / 4)
+        assert abs(0.8 - end) / error == pytest.approx(1.959964, abs=1e-4)
+    assert low < 0.8 < high
+
+
+def test_score_intervals_are_those_of_the_other_class_turned_around():
+    low, high = score_limits(0.3, [(9, 9)])
+    other = score_limits(0.7, [(9, 9)])
+    assert (low, high) == pytest.approx((1 - other[1], 1 - other[0]), abs=0.05)  # exponential scores are not symmetric
+
+
+def test_score_intervals_of_few_cases_move_with_the_value_up_to_1():
+    found = [score_limits(value, [(8, 24)]) for value in (0.0, 0.01, 0.5, 0.9, 0.99, 0.999, 1.0)]
+    for (low, high), (more, higher) in pairwise(found):
+        assert low < more or low == more == 0.0
+        assert high <= higher
+    assert found[-1][0] == pytest.approx(0.79, abs=0.02)
+    assert (found[0][0], found[-1][1]) == (0.0, 1.0)
+
+
+def test_score_intervals_hold_the_truth_about_as_often_as_they_say():
+    """1,500 drawn sets of 8 against 24 cases (standard error .6 %): few cases, so more rather than less."""
+    rng = np.random.default_rng(0)
+    for truth in (0.6, 0.8, 0.9, 0.97):
+        separation, held = ndtri(truth) * np.sqrt(2), 0
+        for _ in range(1500):
+            value = float((rng.normal(separation, 1, (8, 1)) > rng.normal(size=24)).mean())
+            low, high = score_limits(value, [(8, 24)])
+            held += low <= truth <= high
+        assert 0.93 <= held / 1500 <= 1.0

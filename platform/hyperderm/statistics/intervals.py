@@ -4,6 +4,7 @@ Wilson and logit intervals never have zero width: each docstring states the rule
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -125,6 +126,30 @@ def hanley_mcneil(auroc: float, positives: int, negatives: int) -> float:
     q1, q2 = auroc / (2 - auroc), 2 * auroc**2 / (1 + auroc)
     spread = auroc * (1 - auroc) + (positives - 1) * (q1 - auroc**2) + (negatives - 1) * (q2 - auroc**2)
     return spread / (positives * negatives)
+
+
+def score_limits(auroc: float, sizes: Sequence[tuple[int, int]], level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a mean AUROC that holds every value from which it does not differ (as Wilson's for a share).
+
+    The variance is that of Hanley & McNeil at each such value, so that few cases near 1 give a short upper and a long lower
+    arm; an interval on the logit scale would run far down there.
+
+    Args:
+        auroc: the mean of the AUROCs of independent parts, in [0, 1].
+        sizes: for each part, the numbers of positives and negatives.
+        level: level of the interval.
+    """
+    quantile = critical(np.inf, level)
+
+    def excess(value: float) -> float:
+        variance = sum(hanley_mcneil(value, *each) for each in sizes) / len(sizes) ** 2
+        return abs(auroc - value) - quantile * float(np.sqrt(variance))
+
+    least, most = 1e-9, 1 - 1e-9
+    inside = min(max(auroc, least), most)
+    low = float(brentq(excess, least, inside)) if excess(least) > 0 else 0.0
+    high = float(brentq(excess, inside, most)) if excess(most) > 0 else 1.0
+    return low, high
 
 
 def bca(

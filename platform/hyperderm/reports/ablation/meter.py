@@ -2,11 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from hyperderm.reports.ablation.facts import Shortcut
-from hyperderm.statistics.clustered import Variance
-from hyperderm.statistics.intervals import Auroc
+from hyperderm.statistics.intervals import score_limits
 from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.run_folder import Result
@@ -50,8 +47,8 @@ def _interval(judged: Sequence[Mapping[str, float | None]]) -> Pair | None:
     value = _mean([each["auroc"] for each in judged])
     if value is None:
         return None
-    sizes = np.array([(each["synthetic"], each["real"]) for each in judged], np.intp)
-    return Auroc(value, Variance(0.0, 0.0, np.inf), sizes).limits()
+    sizes = [(int(each["synthetic"] or 0), int(each["real"] or 0)) for each in judged]
+    return score_limits(value, sizes)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
