@@ -18,7 +18,7 @@ from hyperderm.studies.ablation.plan import make_plan
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, predictions, result_of
 from hyperderm.training.run_folder import PREDICTIONS, claim
-from hyperderm.workflows.run_ablation import _check_version, identity
+from hyperderm.workflows.grid_identity import check_version, identity
 from tests.studies.grids import finish, generator, grid, lesions, plan, store, synthetic_set
 
 BATCH = "classifiers.small_cnn.training.batch_size"
@@ -417,7 +417,7 @@ def test_a_grid_of_an_earlier_version_is_refused_with_what_still_works(tmp_path)
     with pytest.raises(
         StudyError, match=r"ablation-mine was run by another version.*report and predictions stay.*--name NAME"
     ):
-        _check_version(folder)
+        check_version(folder)
     (folder / "identity.json").write_text(json.dumps({"key": "k", "identity": {"code version": VERSION}}))
-    _check_version(folder)
-    _check_version(tmp_path / "new")
+    check_version(folder)
+    check_version(tmp_path / "new")

@@ -95,7 +95,7 @@ def test_nothing_to_choose_is_refused(real):
 
 def test_what_is_chosen_among_is_part_of_the_grids_identity(real):
     """Fewer ratios, after the report was read, would be another arm under the same name."""
-    from hyperderm.workflows.run_ablation import identity
+    from hyperderm.workflows.grid_identity import identity
 
     wide, narrow = (identity(grid(real, ratios=ratios)) for ratios in ([0.5, 1.0, 2.0], [0.5, 2.0]))
     assert wide["shsgan_chosen.chosen_from"] == ["shsgan_x0.5", "shsgan_x1", "shsgan_x2"]

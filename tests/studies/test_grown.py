@@ -25,7 +25,7 @@ from hyperderm.training.checkpoint import LATEST
 from hyperderm.training.context import local
 from hyperderm.training.run import run
 from hyperderm.training.run_folder import IDENTITY, PLAN, claim, same_run, trial_folder
-from hyperderm.workflows.run_ablation import identity as grid_identity
+from hyperderm.workflows.grid_identity import identity as grid_identity
 from tests.cluster.sweeps import AXES, CLASSIFIER_AXES, Memory, ask, classifier, search, tiny
 from tests.learners.test_contract import data, same
 from tests.studies.grids import finish, generator

@@ -32,8 +32,8 @@ from hyperderm.studies.ablation.pilot import read_pilot
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.studies.ablation.records import record_plan
 from hyperderm.training.run_folder import ANALYSIS, IDENTITY, PLAN, PREDICTIONS, REPORT
+from hyperderm.workflows.grid_identity import identity
 from hyperderm.workflows.grid_power import power_of, powered
-from hyperderm.workflows.run_ablation import identity
 from hyperderm.workflows.workspace import GridRequest, Workspace
 from tests.command import Command, command, project_of  # noqa: F401 - a fixture
 from tests.services.grids import make_project

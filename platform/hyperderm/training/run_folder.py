@@ -168,18 +168,33 @@ def _check_identity(folder: Path, mine: dict[str, Any], grows: bool) -> str:
     key = f"{folder.name}-{uuid.uuid4().hex[:12]}"
     if known := _known(path):
         was, key = {**{k: "" for k in ("storage",) if k in mine}, **present(known["identity"])}, str(known["key"])
-        both = set(was) & set(mine) if grows else set(was) | set(mine)
-        changed = differences(*({k: _said(k, v) for k, v in each.items() if k in both} for each in (was, mine)))
-        if changed:
-            raise StudyError(
-                f"{folder.name} exists with another configuration: {'; '.join(changed)}",
-                "Give the new one a name of its own: --name NAME (make: NAME=…).",
-            )
+        check_same(folder, was, mine, grows)
         mine = was | mine
         if mine == known["identity"]:
             return key
     write_whole(path, json.dumps({"key": key, "identity": mine}, indent=1, sort_keys=True))
     return key
+
+
+def check_same(folder: Path, was: Mapping[str, Any], mine: Mapping[str, Any], grows: bool = False) -> None:
+    """Refuse a configuration that differs from that which `folder` stands for.
+
+    Args:
+        folder: the folder of the run.
+        was: the identity that it was begun with, flat.
+        mine: the identity of this run, as JSON values.
+        grows: whether only fields in both must be equal.
+
+    Raises:
+        StudyError: they differ; the message lists the differences.
+    """
+    both = set(was) & set(mine) if grows else set(was) | set(mine)
+    changed = differences(*({k: _said(k, v) for k, v in each.items() if k in both} for each in (was, mine)))
+    if changed:
+        raise StudyError(
+            f"{folder.name} exists with another configuration: {'; '.join(changed)}",
+            "Give the new one a name of its own: --name NAME (make: NAME=…).",
+        )
 
 
 def known_identity(path: Path) -> dict[str, Any]:

@@ -8,20 +8,18 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hyperderm.cluster.observer import Observers
 from hyperderm.cluster.session import connect, described, this_machine, workers_found
 from hyperderm.durable import write_whole
-from hyperderm.errors import ConfigError, StudyError
+from hyperderm.errors import ConfigError
 from hyperderm.grid_config import Ablation
-from hyperderm.identity import shaping_in_full
 from hyperderm.reports.plan import at_a_time, print_plan
 from hyperderm.reports.progress import ProgressLine
 from hyperderm.reports.run_notes import Compared, grid_note
 from hyperderm.store.reader import open_store
 from hyperderm.strict import fingerprint, json_of
-from hyperderm.studies.ablation.builder import VERSION
 from hyperderm.studies.ablation.estimate import capacity, estimate, report_s, with_feeds
 from hyperderm.studies.ablation.jobs import GENERATORS
 from hyperderm.studies.ablation.jobs import Job as GridJob
@@ -45,11 +43,12 @@ from hyperderm.tracking.provenance import provenance
 from hyperderm.tracking.runs import Status
 from hyperderm.tracking.server import check_server, redacted
 from hyperderm.tracking.study_tracker import StudyFacts, StudyTracker
-from hyperderm.training.run_folder import CLOSED, IDENTITY, PAGE, PLAN, REPORT, claim, known_identity, run_folder
+from hyperderm.training.run_folder import CLOSED, PAGE, PLAN, REPORT, claim, run_folder
 from hyperderm.training.selection import select
 from hyperderm.training.storage import claim_prefix, open_storage, recorded, storage_named, storage_of_run
 from hyperderm.workflows.find_store import find_store
 from hyperderm.workflows.first_description import describe_first
+from hyperderm.workflows.grid_identity import check_identity, identity
 from hyperderm.workflows.grid_power import power_of, powered
 from hyperderm.workflows.run_tracking import finish_tracking, open_tracker, real_set
 from hyperderm.workflows.workspace import Ended, GridRequest, Workspace
@@ -103,39 +102,11 @@ def default_name(grid: Ablation, store: "Store") -> str:
     return f"ablation-{grid.name}{profile}-{store.name}"
 
 
-def identity(plan: "Plan") -> dict[str, Any]:
-    """Return the settings of a grid that must not change later, as path to value.
-
-    Seeds, folds, arms, ratios, models and generators may be added later. What `choose` chooses among may not: it would be
-    another arm, defined after results could be seen.
-    """
-    grid = plan.grid
-    facts: dict[str, Any] = {
-        "manifest": plan.store.manifest.fingerprint,
-        "size": grid.size,
-        "code version": VERSION,
-        "task.negatives": grid.task.negatives,
-        "generator_seed": grid.generator_seed,
-        "pool": grid.pool,
-        "photographs": grid.photographs,
-        **{f"unmixers.{name}": net for name, net in grid.unmixers.items()},
-        **{f"{arm.name}.chosen_from": list(arm.chosen_from) for arm in plan.arms if arm.chosen_from},
-        **plan.content,
-    }
-    for name in grid.models:
-        facts |= {f"{name}.{path}": value for path, value in grid.classifiers[name].flat().items() if path != "gpus"}
-    for job in plan.stage("generator"):
-        assert job.experiment is not None
-        for path, value in shaping_in_full(job.experiment).items():
-            if path.startswith(("learner.", "training.", "data.")):
-                facts[f"{job.label}.{path}"] = value
-    return facts
-
-
 def show_plan(workspace: Workspace, asked: GridRequest) -> Plan:
     """Print the plan and return it, without starting anything that lasts."""
     open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
+    check_identity(plan, folder)
     power = power_of(workspace, asked, plan, folder)
     with connect(workspace.ray_address) if workspace.ray_address else nullcontext(this_machine()) as cluster:
         plan = with_feeds(plan, cluster, read_feeds(folder))
@@ -161,26 +132,12 @@ def run(workspace: Workspace, asked: GridRequest) -> Ended:
     check_server(workspace.tracking_uri, say=workspace.say)
     bucket = open_storage(asked.storage)
     plan, folder = prepare(workspace, asked)
-    _check_version(folder)
+    check_identity(plan, folder)
     with claim(folder, identity(plan) | recorded(bucket), grows=True) as key:
         grid = GridFolder(folder, storage_of_run(bucket, folder))
         claim_prefix(grid.storage, folder, key)
         _wait(workspace, asked.begin)
         return Ended(run_claimed(workspace, asked, plan, grid, key), folder)
-
-
-def _check_version(folder: Path) -> None:
-    """Refuse a grid of an earlier version, because its jobs have other names and would not be found again."""
-    if not (folder / IDENTITY).exists():
-        return
-    was = known_identity(folder / IDENTITY)["identity"].get("code version", VERSION)
-    if was != VERSION:
-        raise StudyError(
-            f"{folder.name} was run by another version of hyperderm, which names jobs otherwise ({was}, here {VERSION}): it "
-            "cannot be gone on with",
-            f"Its report and predictions stay in {folder} and can be read. Give the new grid a name of its own: --name NAME "
-            "(make: NAME=…).",
-        )
 
 
 def _wait(workspace: Workspace, begin: datetime | None) -> None:
