@@ -1,10 +1,12 @@
 """What a user can get wrong about a grid: refused before anything runs, with the value and the remedy."""
 
+import io
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from hyperderm import registry
 from hyperderm.cluster.observer import Observers
@@ -19,6 +21,7 @@ from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, predictions, result_of
 from hyperderm.training.run_folder import PREDICTIONS, claim
 from hyperderm.workflows.grid_identity import check_version, identity
+from hyperderm.workflows.workspace import Workspace, configure_grid
 from tests.studies.grids import finish, generator, grid, lesions, plan, store, synthetic_set
 
 BATCH = "classifiers.small_cnn.training.batch_size"
@@ -401,6 +404,24 @@ def test_what_only_the_store_can_tell(refused, real):
     small = [*asked, "size=16", "--set"]
     assert refused(*small, 'models=["smal_cnn"]').startswith("models names 'smal_cnn'. Did you mean 'small_cnn'")
     assert refused(*small, "folds=[7]") == "folds names 7. This store has folds 0 … 4."
+
+
+def test_arms_of_the_user_drop_what_the_profile_alone_chose():
+    """The full profile draws from two states and chooses by validation; real cubes alone have neither."""
+    space = Workspace(Console(file=io.StringIO()), ROOT, None, "")
+    for words, left in (
+        (['arms=["real"]'], (("best",), "nothing")),
+        (['arms=["real","oversampled","noisy_copies"]'], (("best",), "nothing")),
+        (['arms=["real","filtered"]', "ratios=[1]", 'filters=["random"]'], (("best",), "nothing")),
+        (['arms=["real","filtered"]'], (("best",), "validation")),
+        (['arms=["real","synthetic"]'], (("best", "latest"), "validation")),
+        (["folds=[0]"], (("best", "latest"), "validation")),
+    ):
+        grid, _ = configure_grid(space, "synthetic_vs_real", "full", words)
+        assert (grid.checkpoints, grid.choose) == left
+    for own in ('checkpoints=["latest"]', "choose=validation"):
+        with pytest.raises(ConfigError, match=own.partition("=")[0]):
+            configure_grid(space, "synthetic_vs_real", "full", ['arms=["real"]', own])
 
 
 def test_the_committed_grid_is_sound_in_both_profiles(real):

@@ -19,6 +19,7 @@ from hyperderm.learners.spec import UNMIXING
 from hyperderm.reports.store_description import say
 from hyperderm.settings import PENDING
 from hyperderm.strict import check_text, parse_overrides
+from hyperderm.studies.ablation.arms import arms
 
 if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
     from hyperderm.reports.leaderboard import Row
@@ -165,8 +166,8 @@ def configure_grid(
     if "profile" in values:
         raise ConfigError(f"profile = {values['profile']} is no setting of a grid", "Use --profile (make: PROFILE=…).")
     if profile == "auto":  # for every profile
-        registry.ablation(name, "small").override(values)
-    grid = registry.ablation(name, choose_profile(workspace, profile)).override(values)
+        _for_arms(registry.ablation(name, "small"), values)
+    grid = _for_arms(registry.ablation(name, choose_profile(workspace, profile)), values)
     trained = list(grid.trained)
     unmixed = {name: net for name, net in grid.unmixers.items() if name in trained}
     found = registry.generators(trained, grid.profile) | registry.unmixers(unmixed.values(), grid.profile)
@@ -175,6 +176,22 @@ def configure_grid(
     return grid, {
         name: _with_settings(name, each, settings.get(name, {}), pending.get(name, {})) for name, each in found.items()
     }
+
+
+def _for_arms(grid: Ablation, values: Mapping[str, Any]) -> Ablation:
+    """Return a grid with a user's values; arms without use for the profile's own choice among states or arms drop it."""
+    if "arms" not in values:
+        return grid.override(values)
+    plain = {"checkpoints": ["best"], "choose": "nothing"}
+    bare = grid.override({**{name: value for name, value in plain.items() if name not in values}, **values})
+    for name in plain.keys() - values.keys():
+        try:
+            kept = bare.override({name: grid.model_dump(mode="json")[name]})
+            arms(kept)
+        except ConfigError:
+            continue
+        bare = kept
+    return bare
 
 
 def _with_settings(name: str, base: Experiment, settings: Mapping[str, Any], pending: Mapping[str, Any]) -> Experiment:
