@@ -1,6 +1,6 @@
 """The configuration of an ablation grid: does a classifier trained on real + synthetic cubes beat one on real alone?"""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -111,7 +111,7 @@ class Ablation(Strict):
     anew; without_melanoma, as synthetic from a generator that never saw melanoma; noisy_copies, real melanomas with noise
     (experiments/noisy_copies.py, which need not be one of `generators`).
     """
-    curve: tuple[float, ...] = ()
+    curve: tuple[float, ...] = Field((), examples=[[0.25, 0.5]])
     """Shares of train's melanomas for the learning curve: each adds an arm real@SHARE, with the same steps as `real`. The
     parts are nested and drawn by fold and seed. The smallest share adds CONTROL@SHARE for each control of a synthetic arm
     too: exchange rates are read along these. Without any, no report says what one more melanoma is worth."""
@@ -133,10 +133,10 @@ class Ablation(Strict):
     judge: bool = False
     """Whether a network of each model's own kind is trained to tell each synthetic set from real cubes, beside the logistic
     regression of every audit. Models that are fitted at once have no such judge."""
-    generators: tuple[str, ...] = ()
+    generators: tuple[str, ...] = Field((), examples=[["shsgan"]])
     """Names of experiments whose learner generates, or names in `sets`."""
-    generator_settings: dict[str, dict[str, str | int | float | bool | list[str | int | float] | None]] = Field(
-        default_factory=dict
+    generator_settings: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, examples=[{"shsgan": {"learner.n_critic": 2}}]
     )
     """Changes to the experiments of generators and of `unmixers`: name to configuration path to value."""
     unmixers: dict[str, str] = Field(default_factory=dict)

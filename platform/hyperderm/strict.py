@@ -211,13 +211,13 @@ def _locate(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, li
 
 
 def _example(path: str, holders: list[Any]) -> str:
-    """Return a remedy that shows the form of a value by the field's default."""
+    """Return a remedy that shows the form of a value by the field's own example, or by its default."""
     leaf = path.rpartition(".")[2]
     models = [each for each in holders if isinstance(each, type) and issubclass(each, BaseModel)]
     found = next((each.model_fields[leaf] for each in models if leaf in each.model_fields), None)
     if found is None or found.is_required():
         return f"Set it with --set {path}=…"
-    value = found.get_default(call_default_factory=True, validated_data={})
+    value = found.examples[0] if found.examples else found.get_default(call_default_factory=True, validated_data={})
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     item = f"{path}={text}"
     return "For example --set " + (f"'{item}'" if set(item) & set('[]{}" ') else item)

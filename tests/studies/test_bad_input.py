@@ -386,8 +386,40 @@ def refused(tmp_path, monkeypatch, command):
         (
             ["--set", 'generator_settings={"shsgan":{"learner.n_critic":[1,2]}}'],
             "generator_settings of shsgan: learner.n_critic = [1, 2] is refused: it should be a valid integer. For example "
-            "--set learner.n_critic=2. In a grid its settings stand in generator_settings: "
-            """--set 'generator_settings={"shsgan":{"PATH":VALUE}}'.""",
+            """--set 'generator_settings={"shsgan":{"learner.n_critic":2}}'.""",
+        ),
+        (
+            ["--set", 'generator_settings={"shsgan":{"learner.lr_critic":[[1],2]}}'],
+            "generator_settings of shsgan: learner.lr_critic = [[1], 2] is refused: it should be a valid number. For ",
+        ),
+        (
+            ["--set", 'generator_settings={"shsgan":{"data.diagnoses":["melanom"]}}'],
+            """generator_settings of shsgan: data.diagnoses = "melanom" is refused: it should be 'melanoma', """,
+        ),
+        (
+            ["--set", 'generator_settings={"shsgan":["learner.critic"]}'],
+            'generator_settings = ["learner.critic"] is refused: it should be an object. For example --set '
+            """'generator_settings={"shsgan": {"learner.n_critic": 2}}'""",
+        ),
+        (
+            ["--set", "curve=0.3"],
+            "curve = 0.3 is refused: it should be a valid array. For example --set 'curve=[0.25, 0.5]'",
+        ),
+        (
+            ["--set", "curve=[1.0]"],
+            "curve = [1.0] is refused: a share of the melanomas is above 0 and below 1, and the whole is the arm real",
+        ),
+        (
+            ["--set", 'arms=["filtered"]', "--set", 'filters=["best"]'],
+            """filters = "best" is refused: it should be 'random', 'judge', 'confidence', 'copies' or 'all'. For example """,
+        ),
+        (
+            ["--set", 'arms=["matched"]', "--set", 'matches=["texture"]'],
+            """matches = "texture" is refused: it should be 'moments', 'noise' or 'both'. For example --set """,
+        ),
+        (
+            ["--set", 'arms=["controls"]'],
+            """arms = "controls" is refused: it should be 'real', 'classic', 'strong', 'oversampled', 'focal', """,
         ),
         (["--store", "nowhere"], "nowhere is not a store: no manifest.json."),
         (["--store", "a", "--data", "b"], "--store and --data are both given."),
@@ -404,6 +436,10 @@ def test_what_only_the_store_can_tell(refused, real):
     small = [*asked, "size=16", "--set"]
     assert refused(*small, 'models=["smal_cnn"]').startswith("models names 'smal_cnn'. Did you mean 'small_cnn'")
     assert refused(*small, "folds=[7]") == "folds names 7. This store has folds 0 … 4."
+    one = refused(*small, "curve=[0.1]", "--set", 'models=["spectral"]')
+    assert one.startswith(
+        "task.melanomas = 0.1 leaves 1 of 9 melanomas in train of fold 0, and a classifier needs 2. Use a "
+    )
 
 
 def test_arms_of_the_user_drop_what_the_profile_alone_chose():

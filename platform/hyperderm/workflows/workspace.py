@@ -1,10 +1,12 @@
 """The workspace that every run is started from: the project's places, the profile, the data and the tracking server."""
 
+import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -194,6 +196,12 @@ def _for_arms(grid: Ablation, values: Mapping[str, Any]) -> Ablation:
     return bare
 
 
+def _in_a_grid(name: str, example: re.Match[str]) -> str:
+    """Return the example of a generator's setting as a grid's setting."""
+    value = example[2] if re.match(r"[\[{\d\-\"]|true|false|null", example[2]) else json.dumps(example[2])
+    return f'--set \'generator_settings={{"{name}":{{"{example[1]}":{value}}}}}\''
+
+
 def _with_settings(name: str, base: Experiment, settings: Mapping[str, Any], pending: Mapping[str, Any]) -> Experiment:
     """Return the experiment of a generator with a grid's changes to it; a refusal of these names the generator."""
     try:
@@ -201,12 +209,11 @@ def _with_settings(name: str, base: Experiment, settings: Mapping[str, Any], pen
     except ConfigError as error:
         if not settings:
             raise
-        stop = "" if error.remedy.endswith((".", "?")) else "."
-        raise ConfigError(
-            f"generator_settings of {name}: {error.what}",
-            f"{error.remedy}{stop} In a grid its settings stand in generator_settings: "
-            f'--set \'generator_settings={{"{name}":{{"PATH":VALUE}}}}\'.',
-        ) from None
+        form = f'{{"{name}":{{"PATH":VALUE}}}}'
+        remedy = re.sub(r"--set '?([\w.]+)=(.+?)'?$", partial(_in_a_grid, name), error.remedy)
+        remedy += "" if not remedy or remedy.endswith((".", "?")) else "."
+        where = "" if "generator_settings" in remedy else f"Its settings in a grid: --set 'generator_settings={form}'."
+        raise ConfigError(f"generator_settings of {name}: {error.what}", f"{remedy} {where}".strip()) from None
 
 
 def next_time(option: str, text: str, after: datetime) -> datetime:

@@ -268,8 +268,9 @@ class PlanBuilder:
         try:
             learner.check_request(request)
         except ConfigError as error:
-            rgb = "; photographs come by --set rgb=URI" if self.photographs is None and learner.condition == "rgb" else ""
-            remedy = error.remedy
+            lacks = self.photographs is None and learner.condition == "rgb" and diagnosis in learnt
+            rgb = "; photographs come by --set rgb=URI" if lacks else ""
+            remedy = error.remedy if error.remedy.endswith((".", "?")) else f"{error.remedy}."
             if diagnosis in learnt and learner.condition == "none" and learner.told_apart:
                 told = json.dumps({arm.generator: {**learner.told_apart, "data.diagnoses": "all"}})
                 remedy = f"Tell it the diagnosis: --set 'generator_settings={told}'."
