@@ -1,6 +1,7 @@
 """A grid's folder: what a later call may not change, on the same folds and on others, told before anything runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from hyperderm.errors import StudyError
 from hyperderm.store.reader import Store
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.run_folder import IDENTITY
+from hyperderm.workflows.detached import tell
 from hyperderm.workflows.grid_identity import check_identity, identity
 from hyperderm.workflows.run_ablation import show_plan
-from tests.studies.grids import generator, plan, store, synthetic_set
+from tests.studies.grids import finish, generator, plan, store, synthetic_set
 from tests.studies.test_power import request, workspace
 
 
@@ -74,3 +76,22 @@ def test_what_a_run_refuses_a_plan_refuses(real, tmp_path):
         show_plan(workspace(tmp_path), request(real, tmp_path, generator_seed=5))
     assert {path.name for path in folder.iterdir()} == before
     check_identity(plan(real), tmp_path / "nowhere")
+
+
+def test_status_prices_jobs_by_their_kind(real, tmp_path):
+    """Two finished cells of the regression say nothing of the network's, nor copies of what a generator takes."""
+    asked = {"folds": [0, 1], "models": ["spectral", "small_cnn"]}
+    made = plan(real, **asked)
+    folder = begun(tmp_path / "night", made)
+    done = [job for job in made.stage("cell") if job.model == "spectral"][:2]
+    finish(replace(made, jobs=tuple(done)), folder)
+    space = workspace(tmp_path)
+    tell(space, request(real, tmp_path, **asked))
+    said = " ".join(space.console.file.getvalue().split())
+    cells = made.stage("cell")
+    left = sum(job.model == "spectral" for job in cells) - 2
+    networks = len(cells) - left - 2
+    assert "generator: 0 of 2 done, 0 begun, 0 failed; left: 2 jobs of unknown length (shsgan)" in said
+    assert f"cell: 2 of {len(cells)} done, 0 begun, 0 failed; left: {2 * left} s of work and {networks} jobs of" in said
+    with pytest.raises(StudyError, match="night exists with another configuration: generator_seed: 0 -> 5"):
+        tell(space, request(real, tmp_path, **asked, generator_seed=5))

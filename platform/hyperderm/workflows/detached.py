@@ -7,18 +7,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from hyperderm.durable import write_whole
 from hyperderm.errors import StudyError
 from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
-from hyperderm.studies.ablation.jobs import STAGES
-from hyperderm.studies.ablation.records import failure_of, has_begun, result_of
+from hyperderm.studies.ablation.estimate import kind_of
+from hyperderm.studies.ablation.jobs import STAGES, Job
+from hyperderm.studies.ablation.records import GridFolder, failure_of, has_begun, result_of
 from hyperderm.tags import GRID_TAG
 from hyperderm.training.holder import current_holder, terminate
 from hyperderm.training.run_folder import PAGE, REPORT
 from hyperderm.training.storage import open_storage
+from hyperderm.workflows.grid_identity import check_identity
 from hyperderm.workflows.handover import FILE, hand_over
 from hyperderm.workflows.run_ablation import known_grid, prepare
 from hyperderm.workflows.workspace import GridRequest, Workspace
@@ -77,6 +80,7 @@ def tell(workspace: Workspace, asked: GridRequest) -> None:
     if not folder.exists():
         workspace.say(f"{folder.name} was never started")
         return
+    check_identity(plan, folder)
     grid = known_grid(folder)
     holder = current_holder(folder)
     workspace.say(f"{folder.name}: {f'running, {holder}' if holder else 'not running'}{_job_state(workspace, folder)}")
@@ -88,13 +92,28 @@ def tell(workspace: Workspace, asked: GridRequest) -> None:
         begun = [job for job in jobs if job.key not in ended and has_begun(grid, job)]
         if not jobs:
             continue
-        seconds = [float((result_of(grid, job) or {})["seconds"]) for job in done]
-        left = duration(sum(seconds) / len(seconds) * (len(jobs) - len(done))) if seconds else "unknown"
+        left = _left(grid, jobs, done)
         workspace.say(f"  {stage}: {len(done)} of {len(jobs)} done, {len(begun)} begun, {len(failed)} failed; left: {left}")
         workspace.say(*(f"    {job.label}: {reason}" for job, reason in failed))
     report = folder / REPORT / PAGE
     if report.exists():
         workspace.say(f"  report of {time.strftime('%Y-%m-%d %H:%M', time.localtime(report.stat().st_mtime))}: {report}")
+
+
+def _left(grid: GridFolder, jobs: Sequence[Job], done: Sequence[Job]) -> str:
+    """Return how much work the open jobs of a stage are, one after the other, by the finished ones of their kind."""
+    times: dict[str, list[float]] = {}
+    for job in done:
+        times.setdefault(kind_of(job), []).append(float((result_of(grid, job) or {})["seconds"]))
+    ended = {job.key for job in done}
+    todo = [job for job in jobs if job.key not in ended]
+    known = [mean(times[kind_of(job)]) for job in todo if kind_of(job) in times]
+    unknown = [job for job in todo if kind_of(job) not in times]
+    told = [f"{duration(sum(known))} of work"] if known or not todo else []
+    if unknown:
+        names = ", ".join(dict.fromkeys(job.model for job in unknown))
+        told.append(f"{len(unknown)} job{'s' * (len(unknown) > 1)} of unknown length ({names})")
+    return " and ".join(told)
 
 
 def stop(workspace: Workspace, asked: GridRequest) -> None:

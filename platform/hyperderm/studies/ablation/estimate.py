@@ -273,11 +273,11 @@ def estimate(plan: Plan, grid: GridFolder, measure: "Measure | None" = None) -> 
     known: dict[str, list[float]] = {}
     for job in plan.jobs:
         if job.key in results:
-            known.setdefault(_kind(job), []).append(float(results[job.key]["seconds"]))
+            known.setdefault(kind_of(job), []).append(float(results[job.key]["seconds"]))
     costs: dict[str, Cost] = {}
     seconds, sizes = {}, {}
     for job in plan.jobs:
-        kind = _kind(job)
+        kind = kind_of(job)
         if job.experiment is not None and kind not in costs and not (kind in known and job.stage == "cell"):
             roles = plan.selections[job.fold]
             cost = measure(job, plan.store.manifest, len(roles.train))
@@ -343,7 +343,7 @@ def _measured(experiment: Experiment) -> int:
     return max(16, experiment.training.batch_size)
 
 
-def _kind(job: Job) -> str:
+def kind_of(job: Job) -> str:
     """Return the name of the kind of a job; all jobs of one kind take the same time."""
     if job.experiment is None:
         return f"synthetic/{job.model}/{sum(job.counts.values())}"
