@@ -79,11 +79,16 @@ def ablation(name: str, profile: Profile) -> Ablation:
         ConfigError: the name is unknown; the message offers the nearest names.
     """
     short = name.removeprefix(GRID)
-    known = [each.removeprefix(GRID) for each in _files("experiments") if each.startswith(GRID)]
+    known = grids()
     if short not in known:
         raise ConfigError(f"unknown ablation {name!r}", _known(short, known))
     function: Callable[[Profile], Ablation] = _import("experiments", GRID + short).ablation
     return function(profile)
+
+
+def grids() -> list[str]:
+    """Return the names of the grids declared in `experiments/`, such as "every_generator"."""
+    return [each.removeprefix(GRID) for each in _files("experiments") if each.startswith(GRID)]
 
 
 def generators(names: Iterable[str], profile: Profile) -> dict[str, Experiment]:

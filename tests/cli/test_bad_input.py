@@ -155,6 +155,15 @@ def test_wrong_words(arguments, said, refused):
     assert refused(*arguments) == said
 
 
+def test_a_grid_is_shown_with_every_setting(run):
+    done = run("show", "every_generator", "--profile", "small", "--set", "folds=[0]")
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = json.loads(done.stdout)
+    assert (shown["name"], shown["folds"], shown["curve"], shown["judge"]) == ("every_generator", [0], [0.25, 0.5], True)
+    assert json.loads(run("show", "ablation_every_generator", "--profile", "small").stdout)["ratios"] == [1.0]
+    assert "unknown configuration key 'learner.lr'" in run("show", "every_generator", "--set", "learner.lr=1").stderr
+
+
 def test_as_a_user_types_it(project):
     done = spawn(project, "sweep", "shsgan", "--set", "learner.ncritic=3", seconds=20)
     assert sentence(done, project).startswith("unknown configuration key 'learner.ncritic'. Did you mean")

@@ -27,8 +27,9 @@ Storage = Annotated[
 
 @app.command()
 def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> None:
-    """Print the resolved configuration, and start nothing."""
-    resolved = workflows.show(experiment, overrides=overrides or (), profile=profile)
+    """Print the resolved configuration of an experiment or of an ablation grid, and start nothing."""
+    grid = workflows.show_grid(experiment, overrides=overrides or (), profile=profile)
+    resolved = grid or workflows.show(experiment, overrides=overrides or (), profile=profile)
     typer.echo(json.dumps(resolved.model_dump(mode="json"), indent=2))
 
 

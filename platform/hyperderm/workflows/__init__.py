@@ -11,6 +11,7 @@ from hyperderm.workflows.grids import (
     ablation_status,
     ablation_stop,
     grid_request,
+    show_grid,
 )
 from hyperderm.workflows.run_comparison import compare
 from hyperderm.workflows.run_curation import curate
@@ -64,6 +65,7 @@ __all__ = [
     "register",
     "segment",
     "show",
+    "show_grid",
     "store_diff",
     "store_export",
     "store_info",

@@ -5,8 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hyperderm import registry
 from hyperderm.cluster.session import quiet_ray
 from hyperderm.errors import ConfigError
+from hyperderm.grid_config import Ablation
 from hyperderm.registry import check_name
 from hyperderm.statistics.ablation_results import LARGEST_GAIN
 from hyperderm.strict import parse_overrides
@@ -70,6 +72,23 @@ def grid_request(
         words += ["--set", each]
     fixed = frozenset(parse_overrides(list(overrides)))
     return GridRequest(*resolved, store, data, name, runs, begin, end, storage, tuple(words), power, pilot, fixed)
+
+
+def show_grid(grid: str, *, overrides: Sequence[str] = (), profile: str = "auto") -> Ablation | None:
+    """Return the resolved configuration of an ablation grid, and start nothing; None if no grid has this name.
+
+    Args:
+        grid: the name of a file `experiments/ablation_<grid>.py`, with or without `ablation_`.
+        overrides: `path=value` texts.
+        profile: auto, small or full.
+
+    Raises:
+        ConfigError: an unknown key, value or profile.
+    """
+    quiet_ray()
+    if grid in registry.names("experiments") or grid.removeprefix(registry.GRID) not in registry.grids():
+        return None
+    return configure_grid(Workspace.here(), grid, profile, list(overrides))[0]
 
 
 def ablation(request: GridRequest) -> Ended:
