@@ -27,7 +27,18 @@ from hyperderm.training.run_folder import PREDICTIONS
 SIZE, FOLDS = 16, 5
 NM = np.linspace(465.0, 630.0, 16)
 KINDS = {"melanoma": 15, "dysplastic_nevus": 25}
-FACTS = {"key": "k", "label": "l", "arm": "a", "model": "m", "fold": 0, "seed": 0}
+FACTS = {"key": "k", "label": "l", "arm": "a", "model": "m", "fold": 0, "seed": 0, "began": "2026-01-01T00:00:00Z"}
+ORIGIN = {
+    "generator": "shsgan", "run": "run", "checkpoint": "c0ffee00" * 8, "experiment": "e" * 64, "derived": False,
+    "manifest": "d" * 64, "fold": 0, "seed": 0, "requested": {"melanoma": 1},
+}  # fmt: skip
+OF_STAGE = {
+    "generator": {},
+    "synthetic": {"origin": ORIGIN},
+    "cell": {"judgement": {"calibrated_log_loss": 0.5}},
+    "judge": {"judge": {"auroc": 0.75, "real": 3.0, "synthetic": 8.0}},
+}
+"""What the results of each stage hold beside FACTS."""
 
 
 def lesions(kinds: Mapping[str, int], size: int = SIZE) -> Iterator[Lesion]:
@@ -84,10 +95,7 @@ def keys(made: Plan) -> dict[str, str]:
 
 def synthetic_set(place: Path, real: Store, fold: int, counts: Mapping[str, int], **changes: Any) -> str:
     """Write a set of random cubes that says what `changes` make its origin say; return its URI."""
-    facts = {
-        "generator": "shsgan", "run": "run", "checkpoint": "c0ffee00" * 8, "experiment": "e" * 64, "derived": False,
-        "manifest": real.manifest.fingerprint, "fold": fold, "seed": 0, "requested": dict(counts),
-    }  # fmt: skip
+    facts = {**ORIGIN, "manifest": real.manifest.fingerprint, "fold": fold, "requested": dict(counts)}
     rng = np.random.default_rng(fold)
     names = [name for name, count in counts.items() for _ in range(count)]
     shape = (SIZE, SIZE, len(NM))
@@ -101,9 +109,12 @@ def finish(made: Plan, folder: Path) -> dict[str, dict[str, Any]]:
     for job in made.jobs:
         place = folder / job.folder
         place.mkdir(parents=True, exist_ok=True)
-        facts: dict[str, Any] = {**FACTS, "key": job.key, "stage": job.stage, "seconds": 2.0, "fold": job.fold}
-        if job.stage == "synthetic" and not (place / STORE).exists():
-            synthetic_set(place / STORE, made.store, job.fold, job.counts)
+        facts: dict[str, Any] = {**FACTS, **OF_STAGE[job.stage], "key": job.key, "stage": job.stage, "fold": job.fold}
+        facts["seconds"] = 2.0
+        if job.stage == "synthetic":
+            if not (place / STORE).exists():
+                synthetic_set(place / STORE, made.store, job.fold, job.counts)
+            facts["origin"] = open_store(str(place / STORE), verify=False).manifest.source
         if job.stage == "cell":
             facts["chosen_at"] = "2026-01-01T00:00:00Z"
             store = made.store.manifest.fingerprint

@@ -10,7 +10,7 @@ from hyperderm.errors import DiskFull, WorkerLost
 from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.queue import JobQueue
 from hyperderm.studies.ablation.records import GridFolder, failure_of, result_of, write_result
-from tests.studies.grids import FACTS
+from tests.studies.grids import FACTS, OF_STAGE
 
 
 class Told:
@@ -62,7 +62,8 @@ def queue(tmp_path, told):
 
 
 def write(queue: JobQueue, key: str) -> None:
-    write_result(queue.grid.place(queue.jobs[key]), {**FACTS, "seconds": 1.0})
+    job = queue.jobs[key]
+    write_result(queue.grid.place(job), {**FACTS, **OF_STAGE[job.stage], "seconds": 1.0})
 
 
 def done(queue: JobQueue, key: str) -> None:

@@ -30,7 +30,7 @@ from hyperderm.training.loop import train
 from hyperderm.training.run_folder import PREDICTIONS, RESULT
 from hyperderm.training.selection import read, select
 from tests.learning import built
-from tests.studies.grids import generator, grid, lesions, plan, synthetic_set
+from tests.studies.grids import FACTS, generator, grid, lesions, plan, synthetic_set
 
 
 def task(made, job, folder: Path) -> Task:
@@ -219,7 +219,7 @@ def test_a_large_file_counts_by_its_content(tmp_path, real, change, done):
     place = tmp_path / job.folder
     place.mkdir(parents=True)
     (place / "best.pt").write_bytes(bytes(2**21))
-    write_result(place, {"seconds": 1.0}, "best.pt")
+    write_result(place, {**FACTS, "seconds": 1.0}, "best.pt")
     if change == "content":
         (place / "best.pt").write_bytes(bytes(2**21 - 1) + b"x")
     if change == "gone":

@@ -70,7 +70,7 @@ def prepare(workspace: Workspace, asked: GridRequest) -> "tuple[Plan, Path]":
     folder = run_folder(workspace.runs(asked.runs), asked.name, default_name(asked.grid, opened))
     grid = asked.grid if asked.power is None else powered(workspace, asked, opened, folder)
     plan = make_plan(grid, opened, asked.generators)
-    check_answerable(plan, folds_asked(folder))
+    check_answerable(plan, folds_asked(folder, opened))
     return plan, folder
 
 

@@ -24,12 +24,14 @@ from hyperderm.errors import StudyError
 from hyperderm.grid_config import Checkpoint
 from hyperderm.statistics.predictions import CellKey, Predictions
 from hyperderm.store.location import Location
+from hyperderm.store.reader import Store
 from hyperderm.store.run_location import RunLocation, address, below, content_of, forget, holds, put
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.arms import Arm
 from hyperderm.studies.ablation.jobs import Job, job_from_json, job_to_json
 from hyperderm.studies.ablation.plan import Plan
-from hyperderm.studies.ablation.shapes import FAILURE_FILE, FEEDS_FILE, PLAN_FILE, RESULT_FILE, wrong
+from hyperderm.studies.ablation.result_shapes import RESULT_FILES
+from hyperderm.studies.ablation.shapes import FAILURE_FILE, FEEDS_FILE, PLAN_FILE, wrong
 from hyperderm.training.run_folder import PLAN, PREDICTIONS, RESULT, Result
 from hyperderm.training.selection import select
 
@@ -97,7 +99,7 @@ def result_of(grid: GridFolder, job: Job) -> Result | None:
         StudyError: a file cannot be read.
     """
     place = grid.place(job)
-    found: Result | None = _read(place, RESULT, RESULT_FILE)
+    found: Result | None = _read(place, RESULT, RESULT_FILES[job.stage])
     if found is None:
         return None
     intact = all(_intact(place, name, digest) for name, digest in found.get("outputs", {}).items())
@@ -123,7 +125,7 @@ def _checkpoint(grid: GridFolder, key: str, state: Checkpoint = "best") -> str |
 
     It is None too for the last state of a generator that a version before `Ablation.checkpoints` trained.
     """
-    found: Result | None = _read(below(grid.storage or grid.path, "generator", key), RESULT, RESULT_FILE)
+    found: Result | None = _read(below(grid.storage or grid.path, "generator", key), RESULT, RESULT_FILES["generator"])
     if found is None:
         return None
     return found.get("checkpoint") if state == "best" else found.get("latest")
@@ -257,7 +259,7 @@ def joined(folder: Path, plan: Plan) -> Plan:
 
 
 def _joined_content(folder: Path, plan: Plan) -> dict[str, Any]:
-    known = _read_plan(folder)
+    known = _read_plan(folder, plan.store)
     declared: list[dict[str, Any]] = known.get("declared", [])
     held = {tuple(each["contrast"]) for each in declared}
     at = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -293,7 +295,7 @@ def _check_cells(known: Sequence[Mapping[str, Any]], cells: Sequence[Job]) -> No
 def with_larger_sets(grid: GridFolder, plan: Plan) -> Plan:
     """Return `plan` with a finished larger set of the same key for each synthetic set: fewer ratios need no new set."""
     held: dict[str, Job] = {}
-    for each in _read_plan(grid.path).get("jobs", []):
+    for each in _read_plan(grid.path, plan.store).get("jobs", []):
         if each["stage"] == "synthetic":
             job = job_from_json(each)
             known = held.get(job.key)
@@ -322,9 +324,13 @@ def commands(folder: Path) -> list[str]:
     return list(_read_plan(folder).get("commands", []))
 
 
-def folds_asked(folder: Path) -> tuple[int, ...]:
-    """Return every fold that was ever asked of the grid in `folder`."""
-    return tuple(_read_plan(folder).get("folds", ()))
+def folds_asked(folder: Path, store: Store) -> tuple[int, ...]:
+    """Return every fold that was ever asked of the grid in `folder`.
+
+    Raises:
+        StudyError: the file plan.json cannot be read, or names a fold that `store` does not have.
+    """
+    return tuple(_read_plan(folder, store).get("folds", ()))
 
 
 def declarations(folder: Path) -> list[tuple[Contrast, datetime]]:
@@ -368,8 +374,19 @@ def _joined(known: Sequence[Any], new: Sequence[Any]) -> list[Any]:
     return list(dict.fromkeys([*known, *new]))
 
 
-def _read_plan(folder: Path) -> dict[str, Any]:
-    return _read_whole(folder / PLAN, PLAN_FILE, "Restore it: it says what was declared before.")
+def _read_plan(folder: Path, store: Store | None = None) -> dict[str, Any]:
+    """Return what plan.json records; where the store is given, its folds must be folds of that store."""
+    remedy = "Restore it: it says what was declared before."
+    found = _read_whole(folder / PLAN, PLAN_FILE, remedy)
+    named = {*found.get("folds", []), *(job["fold"] for job in found.get("jobs", []))}
+    if store is None or not named or max(named) < (count := store.folds().count):
+        return found
+    if found.get("manifest", store.manifest.fingerprint) != store.manifest.fingerprint:
+        remedy = "It is of another store: name that one, or give the new grid a name of its own: --name NAME (make: NAME=…)."
+    raise StudyError(
+        f"{folder / PLAN} cannot be read (folds: it names fold {max(named)}, and the store has folds 0 … {count - 1})",
+        remedy,
+    )
 
 
 def _read_whole(path: Path, shape: TypeAdapter[Any], remedy: str) -> dict[str, Any]:

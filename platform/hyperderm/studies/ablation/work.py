@@ -33,7 +33,8 @@ from hyperderm.store.s3 import clear
 from hyperderm.store.synthetic import SyntheticOrigin, origin_of
 from hyperderm.strict import json_of, parse
 from hyperderm.studies.ablation.jobs import Job, job_from_json
-from hyperderm.studies.ablation.records import SPENT, STORE, TIME, now, write_result
+from hyperderm.studies.ablation.records import SPENT, STORE, now, write_result
+from hyperderm.studies.ablation.shapes import SPENT_FILE, wrong
 from hyperderm.studies.ablation.shortcut import judged, probabilities, spare_cubes
 from hyperderm.studies.curation import curate
 from hyperderm.studies.rebuilding import rebuild_here
@@ -114,7 +115,9 @@ class TimeSpent:
         try:
             known = json_of((content_of(place, SPENT) or b"").decode())
         except ValueError:
-            known = {"seconds": 0.0, "began": time.strftime(TIME, time.gmtime())}
+            known = None
+        if wrong(SPENT_FILE, known):
+            known = {"seconds": 0.0, "began": now()}
         self._before, self.began = float(known["seconds"]), str(known["began"])
 
     @property
