@@ -5,9 +5,9 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean
 from typing import TYPE_CHECKING
 
 from hyperderm.durable import write_whole
@@ -16,7 +16,7 @@ from hyperderm.reports.leaderboard import duration
 from hyperderm.strict import json_of
 from hyperderm.studies.ablation.estimate import kind_of
 from hyperderm.studies.ablation.jobs import STAGES, Job
-from hyperderm.studies.ablation.records import GridFolder, failure_of, has_begun, result_of
+from hyperderm.studies.ablation.records import GridFolder, failure_of, has_begun, result_of, with_larger_sets
 from hyperderm.tags import GRID_TAG
 from hyperderm.training.holder import current_holder, terminate
 from hyperderm.training.run_folder import PAGE, REPORT
@@ -46,9 +46,10 @@ def detach(workspace: Workspace, asked: GridRequest) -> None:
         StudyError: a driver already runs the grid. ClusterError: the cluster accepts no jobs.
     """
     open_storage(asked.storage)  # errors of the user are raised before the driver starts
-    _, folder = prepare(workspace, asked)
+    plan, folder = prepare(workspace, asked)
     if holder := current_holder(folder):
         raise StudyError(f"{folder.name} is being run by {holder}", "See --status, or end it with --stop.")
+    check_identity(plan, folder)
     again = list(asked.words)
     for option, time_meant in (("--at", asked.begin), ("--until", asked.end)):
         again += [option, time_meant.isoformat()] if time_meant else []
@@ -82,6 +83,7 @@ def tell(workspace: Workspace, asked: GridRequest) -> None:
         return
     check_identity(plan, folder)
     grid = known_grid(folder)
+    plan = with_larger_sets(grid, plan)
     holder = current_holder(folder)
     workspace.say(f"{folder.name}: {f'running, {holder}' if holder else 'not running'}{_job_state(workspace, folder)}")
     for stage in STAGES:
@@ -102,18 +104,28 @@ def tell(workspace: Workspace, asked: GridRequest) -> None:
 
 def _left(grid: GridFolder, jobs: Sequence[Job], done: Sequence[Job]) -> str:
     """Return how much work the open jobs of a stage are, one after the other, by the finished ones of their kind."""
-    times: dict[str, list[float]] = {}
+    seconds, amounts = defaultdict[str, float](float), defaultdict[str, int](int)
     for job in done:
-        times.setdefault(kind_of(job), []).append(float((result_of(grid, job) or {})["seconds"]))
+        seconds[_kind(job)] += float((result_of(grid, job) or {})["seconds"])
+        amounts[_kind(job)] += _amount(job)
     ended = {job.key for job in done}
     todo = [job for job in jobs if job.key not in ended]
-    known = [mean(times[kind_of(job)]) for job in todo if kind_of(job) in times]
-    unknown = [job for job in todo if kind_of(job) not in times]
+    unknown = [job for job in todo if _kind(job) not in amounts]
+    known = [seconds[kind] / amounts[kind] * _amount(job) for job in todo if (kind := _kind(job)) in amounts]
     told = [f"{duration(sum(known))} of work"] if known or not todo else []
     if unknown:
         names = ", ".join(dict.fromkeys(job.model for job in unknown))
         told.append(f"{len(unknown)} job{'s' * (len(unknown) > 1)} of unknown length ({names})")
     return " and ".join(told)
+
+
+def _kind(job: Job) -> str:
+    """Return the name of the jobs that take equally long for an equal amount; the sets of folds differ in size."""
+    return job.model if job.experiment is None else kind_of(job)
+
+
+def _amount(job: Job) -> int:
+    return sum(job.counts.values()) if job.experiment is None else 1
 
 
 def stop(workspace: Workspace, asked: GridRequest) -> None:

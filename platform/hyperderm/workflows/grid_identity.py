@@ -2,18 +2,22 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hyperderm.errors import StudyError
-from hyperderm.identity import ELSEWHERE, present, shaping_in_full
-from hyperderm.studies.ablation.builder import ALONE, VERSION
+from hyperderm.identity import present, shaping_in_full
+from hyperderm.studies.ablation.builder import ALONE, VERSION, winner
+from hyperderm.studies.ablation.jobs import Job
 from hyperderm.studies.ablation.plan import Plan
 from hyperderm.training.run_folder import IDENTITY, check_same, known_identity
 
-OF_A_FOLD = re.compile(r"(?P<generator>.+?)(?P<variant> \(.+\))? fold (?P<fold>\d+)\.(?P<path>.+)")
+OF_A_FOLD = re.compile(r"(?P<label>.+?) fold \d+\.(?P<path>.+)")
 """The name of a generator's setting in an identity, such as "shsgan (pretrained) fold 2.learner.n_critic"."""
+AS_ASKED = ("", " (photographs)", " (pretrained)")
+"""The variants of generators, as labels end, that learn the diagnoses that the experiment names."""
 
 
 def identity(plan: Plan) -> dict[str, Any]:
@@ -64,31 +68,54 @@ def check_identity(plan: Plan, folder: Path) -> None:
 
 
 def _on_other_folds(plan: Plan, was: Mapping[str, Any], mine: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
-    """Yield the settings of generators that differ from what another fold of the grid was trained with, old and new.
+    """Yield what differs between the generators of folds that join the grid and those of the folds that it holds.
 
-    What depends on the fold by itself may differ: the winner of a search, the diagnoses that a fold holds, the runs that
-    are read.
+    Each is the name of a setting, the value of a fold that the grid holds, and the value of one that joins. Folds that the
+    grid holds already are not compared with each other.
     """
-    grid, before = plan.grid, dict[tuple[str, str], Any]()
-    for name, value in was.items():
-        if found := OF_A_FOLD.fullmatch(name):
-            before[f"{found['generator']}{found['variant'] or ''}", found["path"]] = value
-    free = {"data.fold", "data.diagnoses", *ELSEWHERE, *(f"learner.{name}" for name in ALONE)}
-    free |= {path for job in plan.stage("generator") if job.experiment for path in job.experiment.learner.told_apart}
-    for name, value in mine.items():
-        found = OF_A_FOLD.fullmatch(name)
-        if found and found["generator"] not in grid.searches and found["path"] not in free:
-            label = f"{found['generator']}{found['variant'] or ''}"
-            old = before.get((label, found["path"]), value)
-            if old != value:
-                yield f"{label}.{found['path']}", old, value
+    before = [(found["label"], found["path"], value) for name, value in was.items() if (found := OF_A_FOLD.fullmatch(name))]
     trained, elsewhere = "trained by the grid", "a set made elsewhere (sets)"
-    for name in grid.sets:
-        if any(label.split(" (")[0] == name for label, _ in before):
+    held = {label.split(" (")[0] for label, _, _ in before}
+    for name in held & plan.grid.sets.keys():
+        if any(key.startswith(f"sets.{name}.") for key in mine.keys() - was.keys()):
             yield name, trained, elsewhere
-    for name in {job.model for job in plan.stage("generator")}:
-        if any(each.startswith(f"sets.{name}.") for each in was):
-            yield name, elsewhere, trained
+    for job in plan.stage("generator"):
+        if f"{job.label}.learner.kind" in was:
+            continue
+        if any(key.startswith(f"sets.{job.model}.") for key in was):
+            yield job.model, elsewhere, trained
+        net = f"unmixers.{job.model}"
+        if job.model in held and was.get(net) != mine.get(net):
+            yield net, was.get(net, "none"), mine.get(net, "none")
+        yield from _settings_on_other_folds(plan, job, before, mine)
+
+
+def _settings_on_other_folds(
+    plan: Plan, job: Job, before: Iterable[tuple[str, str, Any]], mine: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the settings of a generator that differ from those of another fold: name, value there, value here."""
+    own, free = job.label.removesuffix(f" fold {job.fold}"), _free(plan, job)
+    for label, path, old in before:
+        new = mine.get(f"{job.label}.{path}", old)
+        if label == own and path not in free and new != old:
+            yield f"{label}.{path}", old, new
+
+
+def _free(plan: Plan, job: Job) -> set[str]:
+    """Return the settings of a generator that may differ from fold to fold by themselves.
+
+    These are what the sweeps searched whose winners train it, and, for variants that learn the diagnoses that a fold holds,
+    what follows from these.
+    """
+    assert job.experiment is not None
+    variant = job.label.removesuffix(f" fold {job.fold}").removeprefix(job.model)
+    free = {"data.fold"} if variant in AS_ASKED else {"data.fold", "data.diagnoses"}
+    if variant == " (without melanoma)":  # one class is learnt without being told
+        free |= {*job.experiment.learner.told_apart, *(f"learner.{name}" for name in ALONE)}
+    for fold, folder in plan.grid.searches.get(job.model, {}).items():
+        with suppress(StudyError):  # a sweep of a fold that is not asked for may be gone
+            free |= winner(Path(folder), int(fold), plan.store.manifest.fingerprint, job.experiment.name).keys()
+    return free
 
 
 def check_version(folder: Path) -> None:
