@@ -133,10 +133,10 @@ class Ablation(Strict):
     judge: bool = False
     """Whether a network of each model's own kind is trained to tell each synthetic set from real cubes, beside the logistic
     regression of every audit. Models that are fitted at once have no such judge."""
-    generators: tuple[str, ...] = Field((), examples=[["shsgan"]])
+    generators: tuple[str, ...] = Field((), examples=[["NAME"]])
     """Names of experiments whose learner generates, or names in `sets`."""
     generator_settings: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, examples=[{"shsgan": {"learner.n_critic": 2}}]
+        default_factory=dict, examples=[{"NAME": {"training.images": 9600}}]
     )
     """Changes to the experiments of generators and of `unmixers`: name to configuration path to value."""
     unmixers: dict[str, str] = Field(default_factory=dict)

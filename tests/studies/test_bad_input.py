@@ -399,7 +399,7 @@ def refused(tmp_path, monkeypatch, command):
         (
             ["--set", 'generator_settings={"shsgan":["learner.critic"]}'],
             'generator_settings = ["learner.critic"] is refused: it should be an object. For example --set '
-            """'generator_settings={"shsgan": {"learner.n_critic": 2}}'""",
+            """'generator_settings={"NAME": {"training.images": 9600}}'""",
         ),
         (
             ["--set", "curve=0.3"],
