@@ -351,5 +351,21 @@ except SystemExit as end:
     assert "Did you mean 'learner.n_critic'" in done.stderr
 
 
+def test_a_grid_is_shown_without_a_heavy_import():
+    code = """
+import sys
+sys.argv = ["hyperderm", "show", "every_generator", "--profile", "small"]
+from hyperderm.cli import main
+try:
+    main()
+except SystemExit as end:
+    heavy = [m for m in ("torch", "ray", "mlflow", "optuna", "pyarrow", "scipy", "sklearn", "cv2") if m in sys.modules]
+    print(end.code, heavy, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "0 []"
+    assert '"name": "every_generator"' in done.stdout
+
+
 def test_registry_is_used_from_the_checkout():
     assert registry.project_root() == ROOT

@@ -1,5 +1,7 @@
 """The configuration of an ablation grid: does a classifier trained on real + synthetic cubes beat one on real alone?"""
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -42,6 +44,8 @@ WITHOUT_GENERATORS = frozenset({"real", "classic", "strong", "oversampled", "foc
 """The arms that need none of the grid's `generators`."""
 FIXED = {"seed": "generator_seed", "data.fold": "folds", "data.size": "size", "learner.kind": "generators"}
 """Settings of a generator that the grid itself makes, and the field that says them."""
+USED_BY: dict[str, ArmKind] = {"filters": "filtered", "pool": "filtered", "matches": "matched"}
+"""Settings that shape one kind of arm alone, and the word that asks for it."""
 LARGEST_RATIO = 1000
 """The most synthetic melanomas per real one that a grid takes."""
 
@@ -139,20 +143,20 @@ class Ablation(Strict):
         default_factory=dict, examples=[{"NAME": {"training.images": 9600}}]
     )
     """Changes to the experiments of generators and of `unmixers`: name to configuration path to value."""
-    unmixers: dict[str, str] = Field(default_factory=dict)
+    unmixers: dict[str, str] = Field(default_factory=dict, examples=[{"NAME": "NET"}])
     """Generators in abundance space whose endmembers come from an unmixing net (`learner.unmixing`): generator to the
     name of that net's experiment, which is trained first on each fold. Generators that name the same one share its nets."""
-    sets: dict[str, dict[str, str]] = Field(default_factory=dict)
+    sets: dict[str, dict[str, str]] = Field(default_factory=dict, examples=[{"made": {"0": "stores/made-0"}}])
     """Synthetic stores made elsewhere: name to fold to URI. Each store must name the manifest and fold it was made from."""
-    photographs: str | None = None
+    photographs: str | None = Field(None, examples=["stores/photographs"])
     """Store of photographs that the generators of the arm "photographs" learn (`data.photographs`)."""
-    rgb: str | None = None
+    rgb: str | None = Field(None, examples=["stores/photographs"])
     """Store of RGB photographs as input of generators that make cubes from colours; None means the RGB of the train role's
     cubes (marked as derived). Other generators have no use for it."""
-    searches: dict[str, dict[str, str]] = Field(default_factory=dict)
+    searches: dict[str, dict[str, str]] = Field(default_factory=dict, examples=[{"NAME": {"0": "runs/sweep-0"}}])
     """Sweeps whose winners train the generators: generator to fold to sweep folder. A sweep serves only its own fold. Of a
     Pareto front the trial with the lowest first objective wins."""
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[str, ...] = Field(min_length=1, examples=[["NAME"]])
     """The names in `classifiers` that the grid combines with the arms."""
     classifiers: dict[str, Model]
     resources: Resources = Resources()
@@ -190,6 +194,18 @@ class Ablation(Strict):
             )
         if not all(0 <= seed < SEEDS for seed in self.seeds):
             raise ValueError(f"seeds = {list(self.seeds)} is refused: a seed is 0 to {SEEDS - 1}. For example seeds=[0,1,2]")
+        return self
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        for name, arm in USED_BY.items():
+            value = getattr(self, name)
+            if arm not in self.arms and value != type(self).model_fields[name].default:
+                said = list(value) if isinstance(value, tuple) else f"{value:g}"
+                raise ValueError(
+                    f'{name} = {said} with arms = {list(self.arms)} is refused: the arm "{arm}" alone uses it. Add '
+                    f"that arm, or leave {name} out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -251,6 +267,12 @@ class Ablation(Strict):
         """The names of the experiments whose generators the grid trains or fits."""
         own = [name for name in self.generators if name not in self.sets] if self.uses_generators else []
         return tuple(dict.fromkeys([*own, *([NOISY_COPIES] if NOISY_COPIES in self.arms else [])]))
+
+    def with_settings(self, name: str, changes: Mapping[str, Any]) -> str:
+        """Return the option that gives a generator these settings and keeps all others that the grid has."""
+        own = self.generator_settings
+        text = json.dumps({**own, name: {**own.get(name, {}), **changes}}, separators=(",", ":"))
+        return f"--set 'generator_settings={text}'"
 
     @property
     def uses_generators(self) -> bool:

@@ -106,23 +106,24 @@ def explain(error: ValidationError, model: type[Strict]) -> tuple[str, str]:
     faults = error.errors()
     fault = faults[0]
     known = paths(model)
-    path, holders = _locate(fault["loc"], model)
+    path, holders, inside = _locate(fault["loc"], model)
     if fault["type"] == "extra_forbidden":
         return f"unknown configuration key {path!r}", nearest(path, known)
     if fault["type"] == "missing":
         return f"{path} is missing", "Give it a value."
     if fault["type"] == "union_tag_invalid":
         context = fault["ctx"]
-        tag, holders = _locate((*fault["loc"], "", context["discriminator"].replace("'", "")), model)
+        tag, holders, _ = _locate((*fault["loc"], "", context["discriminator"].replace("'", "")), model)
         known = re.findall(r"'([^']+)'", context["expected_tags"])
         what = f"{tag} = {context['tag']} is refused: it should be one of {', '.join(known)}"
         return what, f"{nearest(context['tag'], known)} {_example(tag, holders)}"
-    reason = fault["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    reason = _reason(fault)
     if fault["type"] == "value_error" and path not in known:  # a rule between fields, which names them itself
         return reason, ""
     others = [f["msg"].removeprefix("Input should be ") for f in faults[1:] if f["loc"][:-1] == fault["loc"][:-1]]
     reason = " or ".join([reason, *others])  # the branches of a union, of which one is enough
-    return f"{path} = {json.dumps(fault['input'], default=str)} is refused: {reason}", _example(path, holders)
+    whole = ".".join([path, *inside])
+    return f"{whole} = {json.dumps(fault['input'], default=str)} is refused: {reason}", _example(path, holders)
 
 
 def paths(model: type[BaseModel] | BaseModel, prefix: str = "") -> list[str]:
@@ -187,17 +188,24 @@ def _unknown(path: str, known: list[str]) -> ConfigError:
     return ConfigError(f"unknown configuration key {path!r}", nearest(path, known))
 
 
-def _locate(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[Any]]:
-    """Return the dotted path of the key with a fault, and the models or mappings that hold this key.
+def _reason(fault: Mapping[str, Any]) -> str:
+    """Return why a value is refused, in the words of this project."""
+    if fault["type"] == "too_short":
+        return f"it should name at least {'one' if fault['ctx']['min_length'] == 1 else fault['ctx']['min_length']}"
+    return str(fault["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+
+
+def _locate(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, list[Any], list[str]]:
+    """Return the dotted path of the key with a fault, the models or mappings that hold it, and the keys inside its value.
 
     The path leaves out the tags that pydantic adds after a union of models to name the chosen model, and everything that
-    follows a leaf, such as a branch of a union or an index.
+    follows a leaf, such as a branch of a union or an index. Only a leaf that is a mapping has keys inside.
     """
     parts: list[str] = []
     holders: list[Any] = []
     inside: list[Any] = [model]
     tag = False
-    for part in map(str, loc):
+    for place, part in enumerate(map(str, loc)):
         if tag:
             inside = [each for each in inside if part in [info.default for info in each.model_fields.values()]] or inside
             tag = False
@@ -205,9 +213,11 @@ def _locate(loc: tuple[int | str, ...], model: type[BaseModel]) -> tuple[str, li
         parts.append(part)
         holders, inside = inside, [each for owner in inside for each in _below(owner, part)]
         if not inside:
-            break
+            infos = [each.model_fields.get(part) for each in holders if hasattr(each, "model_fields")]
+            mapping = any(info is not None and typing.get_origin(info.annotation) is dict for info in infos)
+            return ".".join(parts), holders, [str(key) for key in loc[place + 1 :]] if mapping else []
         tag = len(inside) > 1
-    return ".".join(parts), holders
+    return ".".join(parts), holders, []
 
 
 def _example(path: str, holders: list[Any]) -> str:
@@ -215,7 +225,7 @@ def _example(path: str, holders: list[Any]) -> str:
     leaf = path.rpartition(".")[2]
     models = [each for each in holders if isinstance(each, type) and issubclass(each, BaseModel)]
     found = next((each.model_fields[leaf] for each in models if leaf in each.model_fields), None)
-    if found is None or found.is_required():
+    if found is None or (found.is_required() and not found.examples):
         return f"Set it with --set {path}=…"
     value = found.examples[0] if found.examples else found.get_default(call_default_factory=True, validated_data={})
     text = value if isinstance(value, str) else json.dumps(value, default=str)

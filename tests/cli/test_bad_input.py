@@ -107,6 +107,10 @@ def test_hyperderm_alone_lists_the_verbs(run):
     [
         (["sweeep"], "No such command 'sweeep'. Did you mean 'sweep'? See `hyperderm --help`."),
         (["show"], "Missing argument 'EXPERIMENT'. See `hyperderm show --help`."),
+        (
+            ["show", "synthetic_vs_reel"],
+            "unknown experiment or grid 'synthetic_vs_reel'. Did you mean 'synthetic_vs_real' or 'affine_vs_synthetic'?",
+        ),
         (["show", "shgan"], "unknown experiment 'shgan'. Did you mean 'shsgan' or 'sngan' or 'wgan'?"),
         (
             ["show", "shsgan", "--set", "learner.ncritic=3"],
@@ -161,6 +165,7 @@ def test_a_grid_is_shown_with_every_setting(run):
     shown = json.loads(done.stdout)
     assert (shown["name"], shown["folds"], shown["curve"], shown["judge"]) == ("every_generator", [0], [0.25, 0.5], True)
     assert json.loads(run("show", "ablation_every_generator", "--profile", "small").stdout)["ratios"] == [1.0]
+    assert "or a grid: a file experiments/ablation_<NAME>.py" in " ".join(run("show", "--help").stdout.split())
     assert "unknown configuration key 'learner.lr'" in run("show", "every_generator", "--set", "learner.lr=1").stderr
 
 

@@ -175,6 +175,21 @@ def test_a_fold_without_one_class_is_refused_whichever_role_it_plays(tmp_path, d
     assert plan(bad, arms=["real"], folds=[2, 3], task__negatives=negatives).jobs  # there train holds others
 
 
+def test_a_diagnosis_that_a_generator_was_not_taught(real):
+    settings = {"shsgan": {"data.diagnoses": ["dysplastic_nevus"], "learner.n_critic": 3}}
+    makers = {"shsgan": generator(**{path.replace(".", "__"): value for path, value in settings["shsgan"].items()})}
+    error = refusal(ConfigError, real, makers, generator_settings=settings)
+    assert error.what == (
+        "arm shsgan_x1, generator shsgan: diagnosis 'melanoma' was not learnt by this generator "
+        "(data.diagnoses: dysplastic_nevus)"
+    )
+    assert error.remedy == (
+        "Known: dysplastic_nevus. What it learns stands in generator_settings: --set "
+        """'generator_settings={"shsgan":{"data.diagnoses":["melanoma"],"learner.n_critic":3}}'. """
+        "Or leave that arm out, or take a smaller ratio or another generator."
+    )
+
+
 def test_a_batch_larger_than_a_train_role(real):
     error = refusal(ConfigError, real, classifiers__small_cnn__training__batch_size=32)
     assert error.what == "classifiers.small_cnn.training.batch_size = 32 is larger than the train role of fold 0 (24 cubes)"
@@ -398,12 +413,60 @@ def refused(tmp_path, monkeypatch, command):
         ),
         (
             ["--set", 'generator_settings={"shsgan":["learner.critic"]}'],
-            'generator_settings = ["learner.critic"] is refused: it should be an object. For example --set '
+            'generator_settings.shsgan = ["learner.critic"] is refused: it should be an object. For example --set '
             """'generator_settings={"NAME": {"training.images": 9600}}'""",
         ),
         (
             ["--set", "curve=0.3"],
             "curve = 0.3 is refused: it should be a valid array. For example --set 'curve=[0.25, 0.5]'",
+        ),
+        (
+            ["--set", 'generator_settings={"shsgan":{"data.diagnoses":[true],"learner.n_critic":3}}'],
+            """generator_settings of shsgan: data.diagnoses = true is refused: it should be 'melanoma', """,
+        ),
+        (
+            ["--set", 'searches={"shsgan":{"0":3}}'],
+            "searches.shsgan.0 = 3 is refused: it should be a valid string. For example --set "
+            """'searches={"NAME": {"0": "runs/sweep-0"}}'""",
+        ),
+        (
+            ["--set", "sets=3"],
+            """sets = 3 is refused: it should be an object. For example --set 'sets={"made": {"0": "stores/made-0"}}'""",
+        ),
+        (
+            ["--set", "unmixers=x"],
+            """unmixers = "x" is refused: it should be an object. For example --set 'unmixers={"NAME": "NET"}'""",
+        ),
+        (
+            ["--set", "rgb=3"],
+            "rgb = 3 is refused: it should be a valid string. For example --set rgb=stores/photographs",
+        ),
+        (["--set", "seeds=[]"], "seeds = [] is refused: it should name at least one. For example --set 'seeds=[0]'"),
+        (
+            ["--set", "models=[]"],
+            """models = [] is refused: it should name at least one. For example --set 'models=["NAME"]'""",
+        ),
+        (["--set", "folds=[]"], "folds = [] is refused: it should name at least one or 'all'. For example --set folds=all"),
+        (
+            ["--power", "abc"],
+            "--power 'abc' is no number. Give a difference of AUROC above 0 and below 0.5, such as 0.03.",
+        ),
+        (
+            ["--set", 'models=["spectral","resnet18"]'],
+            "models names 'resnet18'. Known: small_cnn, spectral; resnet18 stands in the full profile: --profile full",
+        ),
+        (
+            ["--set", 'models=["mine"]'],
+            "models names 'mine'. Known: small_cnn, spectral; densenet121, densenet201, efficientnet_b3, ",
+        ),
+        (
+            ["--set", "pool=4", "--set", 'arms=["real","matched"]'],
+            """pool = 4 with arms = ['real', 'matched'] is refused: the arm "filtered" alone uses it. Add that arm, or """,
+        ),
+        (["--set", 'filters=["all"]'], "filters = ['all'] with arms = ['real', 'oversampled', 'synthetic', 'only', "),
+        (
+            ["--set", 'matches=["noise"]', "--set", 'arms=["real","filtered"]'],
+            """matches = ['noise'] with arms = ['real', 'filtered'] is refused: the arm "matched" alone uses it. Add """,
         ),
         (
             ["--set", "curve=[1.0]"],
@@ -458,6 +521,46 @@ def test_arms_of_the_user_drop_what_the_profile_alone_chose():
     for own in ('checkpoints=["latest"]', "choose=validation"):
         with pytest.raises(ConfigError, match=own.partition("=")[0]):
             configure_grid(space, "synthetic_vs_real", "full", ['arms=["real"]', own])
+
+
+@pytest.mark.parametrize("profile", ["small", "full"])
+@pytest.mark.parametrize("name", registry.grids())
+def test_real_cubes_alone_may_be_asked_of_every_grid(name, profile):
+    space = Workspace(Console(file=io.StringIO()), ROOT, None, "")
+    grid, generators = configure_grid(space, name, profile, ['arms=["real"]'])
+    left = (grid.arms, grid.checkpoints, grid.choose, grid.matches)
+    assert left == (("real",), ("best",), "nothing", ("moments", "noise", "both"))
+    assert not generators
+
+
+def test_arms_of_the_user_keep_what_the_profile_says_of_them():
+    space = Workspace(Console(file=io.StringIO()), ROOT, None, "")
+    grid, _ = configure_grid(space, "synthetic_vs_real", "full", ['arms=["real","filtered"]'])
+    assert (grid.filters, grid.matches, grid.choose) == (("judge", "all"), ("moments", "noise", "both"), "validation")
+    with pytest.raises(ConfigError, match=r"filters = \['judge', 'all'\] with arms"):
+        configure_grid(space, "synthetic_vs_real", "full", ['arms=["real"]', 'filters=["judge","all"]'])
+
+
+def test_a_model_of_the_small_profile_alone():
+    space = Workspace(Console(file=io.StringIO()), ROOT, None, "")
+    for profile, models, remedy in (
+        ("full", '["small_cn"]', r"Did you mean 'small_cnn'\?$"),
+        ("full", '["mine"]', r"Known: densenet.*, spectral$"),
+        ("small", '["efficientnet_lite0"]', r"; efficientnet_lite0 stands in the full profile: --profile full$"),
+    ):
+        with pytest.raises(ConfigError, match=remedy):
+            configure_grid(space, "synthetic_vs_real", profile, [f"models={models}"])
+
+
+def test_an_example_keeps_the_other_settings_of_generators():
+    space = Workspace(Console(file=io.StringIO()), ROOT, None, "")
+    asked = {"unmixer": {"learner.bands": "rgb"}, "dcgan": {"data.feed": "disk", "learner.loss": "bce"}}
+    with pytest.raises(ConfigError) as caught:
+        configure_grid(space, "every_generator", "small", [f"generator_settings={json.dumps(asked)}"])
+    item = caught.value.remedy.split("--set ")[1].strip("'.")
+    whole = json.loads(item.partition("=")[2])
+    assert whole == {**asked, "dcgan": {"data.feed": "auto", "learner.loss": "bce"}}
+    configure_grid(space, "every_generator", "small", [item])
 
 
 def test_the_committed_grid_is_sound_in_both_profiles(real):

@@ -100,7 +100,24 @@ def test_what_is_chosen_among_is_part_of_the_grids_identity(real):
     wide, narrow = (identity(grid(real, ratios=ratios)) for ratios in ([0.5, 1.0, 2.0], [0.5, 2.0]))
     assert wide["shsgan_chosen.chosen_from"] == ["shsgan_x0.5", "shsgan_x1", "shsgan_x2"]
     assert wide["shsgan_chosen.chosen_from"] != narrow["shsgan_chosen.chosen_from"]
-    assert identity(grid(real, pool=5.0))["pool"] == 5.0
+    assert identity(grid(real, arms=["filtered"], pool=5.0))["pool"] == 5.0
+    assert "pool" not in identity(grid(real)), "arms that join later have no use for it"
+
+
+def test_the_pool_is_of_filtered_arms_alone_and_stays_what_it_was(real, tmp_path):
+    from hyperderm.training.run_folder import claim
+    from hyperderm.workflows.grid_identity import identity
+
+    def join(**changes) -> None:
+        with claim(tmp_path / "grid", identity(grid(real, choose="nothing", **changes)), grows=True):
+            pass
+
+    join(arms=["filtered"], pool=5.0)
+    join(arms=["synthetic"])
+    with pytest.raises(StudyError, match=r"pool: 5\.0 -> 3\.0"):
+        join(arms=["filtered"])
+    with pytest.raises(ConfigError, match=r'pool = 5 with arms = .*the arm "filtered" alone uses it'):
+        join(arms=["synthetic"], pool=5.0)
 
 
 def test_a_block_that_was_not_asked_all_candidates_chooses_none(real, tmp_path):

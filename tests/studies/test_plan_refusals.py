@@ -150,7 +150,7 @@ def test_two_arms_of_one_name(generators, arms, name):
     """The names of sets are the user's to give; none of two arms may vanish for it."""
     named = {each: {"0": "x"} for each in generators if each != "shsgan"}
     with pytest.raises(ConfigError, match=f"two arms are called {name}: .* Give the set or generator"):
-        all_arms(grid(generators=generators, arms=arms, sets=named, filters=["random"]))
+        all_arms(grid(generators=generators, arms=arms, sets=named))
 
 
 def test_the_profile_is_an_option():

@@ -10,10 +10,18 @@ from hyperderm.cli import app
 from hyperderm.cli.runs import Data, Profile, RunName, Runs, Set, Storage, StoreUri
 from hyperderm.cli.terminal import print_aside
 from hyperderm.errors import ConfigError
+from hyperderm.workflows.grids import GAINS
 from hyperderm.workflows.handover import take_over
 from hyperderm.workflows.workspace import next_time
 
 GridName = Annotated[str, typer.Argument(help="A grid: a file experiments/ablation_<NAME>.py.", metavar="NAME")]
+
+
+def _gain(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--power {text!r} is no number", GAINS) from None
 
 
 @app.command()
@@ -30,7 +38,10 @@ def ablation(
     status: Annotated[bool, typer.Option("--status", help="Say how far it is.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Stop it; the same command goes on later.")] = False,
     power: Annotated[
-        float | None, typer.Option(help="Choose seeds and folds that show this difference in AUROC, e.g. 0.03.")
+        float | None,
+        typer.Option(
+            parser=_gain, metavar="<float>", help="Choose seeds and folds that show this difference in AUROC, e.g. 0.03."
+        ),
     ] = None,
     pilot: Annotated[
         str | None, typer.Option(help="A finished grid of the same store, whose variances tell the power.")

@@ -11,6 +11,12 @@ from hyperderm.cli import app
 from hyperderm.cli.terminal import print_aside
 
 Name = Annotated[str, typer.Argument(help="An experiment: a file in experiments/.", metavar="EXPERIMENT")]
+Shown = Annotated[
+    str,
+    typer.Argument(
+        help="An experiment: a file in experiments/; or a grid: a file experiments/ablation_<NAME>.py.", metavar="EXPERIMENT"
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="path=value, e.g. learner.n_critic=3; may be repeated.")]
 StoreUri = Annotated[str | None, typer.Option("--store", help="A store.")]
 Data = Annotated[Path | None, typer.Option("--data", help="A folder of raw files: ingested once, then reused.")]
@@ -26,7 +32,7 @@ Storage = Annotated[
 
 
 @app.command()
-def show(experiment: Name, overrides: Set = None, profile: Profile = "auto") -> None:
+def show(experiment: Shown, overrides: Set = None, profile: Profile = "auto") -> None:
     """Print the resolved configuration of an experiment or of an ablation grid, and start nothing."""
     grid = workflows.show_grid(experiment, overrides=overrides or (), profile=profile)
     resolved = grid or workflows.show(experiment, overrides=overrides or (), profile=profile)

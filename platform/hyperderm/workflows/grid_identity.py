@@ -33,7 +33,7 @@ def identity(plan: Plan) -> dict[str, Any]:
         "code version": VERSION,
         "task.negatives": grid.task.negatives,
         "generator_seed": grid.generator_seed,
-        "pool": grid.pool,
+        **({"pool": grid.pool} if "filtered" in grid.arms else {}),
         "photographs": grid.photographs,
         **{f"unmixers.{name}": net for name, net in grid.unmixers.items()},
         **{f"{arm.name}.chosen_from": list(arm.chosen_from) for arm in plan.arms if arm.chosen_from},

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hyperderm import registry
 from hyperderm.cluster.session import quiet_ray
-from hyperderm.errors import ConfigError
+from hyperderm.errors import ConfigError, nearest
 from hyperderm.grid_config import Ablation
 from hyperderm.registry import check_name
 from hyperderm.statistics.ablation_results import LARGEST_GAIN
@@ -17,6 +17,9 @@ from hyperderm.workflows.workspace import Ended, GridRequest, Workspace, configu
 
 if TYPE_CHECKING:
     from hyperderm.studies.ablation.plan import Plan
+
+GAINS = f"Give a difference of AUROC above 0 and below {LARGEST_GAIN:g}, such as 0.03."
+"""What --power takes."""
 
 
 def grid_request(
@@ -55,9 +58,7 @@ def grid_request(
     """
     quiet_ray()
     if power is not None and not 0 < power < LARGEST_GAIN:
-        raise ConfigError(
-            f"--power {power:g} is refused", f"Give a difference of AUROC above 0 and below {LARGEST_GAIN:g}, such as 0.03."
-        )
+        raise ConfigError(f"--power {power:g} is refused", GAINS)
     resolved = configure_grid(Workspace.here(), grid, profile, list(overrides))
     check_name(name)
     check_source(store, data)
@@ -75,7 +76,7 @@ def grid_request(
 
 
 def show_grid(grid: str, *, overrides: Sequence[str] = (), profile: str = "auto") -> Ablation | None:
-    """Return the resolved configuration of an ablation grid, and start nothing; None if no grid has this name.
+    """Return the resolved configuration of an ablation grid, and start nothing; None for any name that is near no grid's.
 
     Args:
         grid: the name of a file `experiments/ablation_<grid>.py`, with or without `ablation_`.
@@ -83,10 +84,15 @@ def show_grid(grid: str, *, overrides: Sequence[str] = (), profile: str = "auto"
         profile: auto, small or full.
 
     Raises:
-        ConfigError: an unknown key, value or profile.
+        ConfigError: an unknown key, value or profile, or a name that is nearly that of a grid.
     """
     quiet_ray()
-    if grid in registry.names("experiments") or grid.removeprefix(registry.GRID) not in registry.grids():
+    short, experiments, grids = grid.removeprefix(registry.GRID), registry.names("experiments"), registry.grids()
+    if grid not in experiments and short not in grids:
+        near = nearest(short, [*experiments, *grids])
+        if near.endswith("?") and any(repr(name) in near for name in grids):
+            raise ConfigError(f"unknown experiment or grid {grid!r}", near)
+    if grid in experiments or short not in grids:
         return None
     return configure_grid(Workspace.here(), grid, profile, list(overrides))[0]
 

@@ -1,12 +1,10 @@
 """The workspace that every run is started from: the project's places, the profile, the data and the tracking server."""
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +13,8 @@ from rich.console import Console
 from hyperderm import registry
 from hyperderm.config import Experiment
 from hyperderm.databases import sqlite_address
-from hyperderm.errors import ConfigError
-from hyperderm.grid_config import Ablation
+from hyperderm.errors import ConfigError, nearest
+from hyperderm.grid_config import USED_BY, Ablation
 from hyperderm.learners.spec import UNMIXING
 from hyperderm.reports.store_description import say
 from hyperderm.settings import PENDING
@@ -26,6 +24,14 @@ from hyperderm.studies.ablation.arms import arms
 if TYPE_CHECKING:  # heavy modules are imported only after the configuration is checked
     from hyperderm.reports.leaderboard import Row
     from hyperderm.studies.repeats import Repeated
+
+
+PLAIN: dict[str, Any] = {
+    **{name: Ablation.model_fields[name].default for name in USED_BY},
+    "checkpoints": ("best",),
+    "choose": "nothing",
+}
+"""What a grid's settings are that a profile fills for its own arms; `choose` is the last, since it needs the others."""
 
 
 @dataclass(frozen=True)
@@ -170,23 +176,21 @@ def configure_grid(
     if profile == "auto":  # for every profile
         _for_arms(registry.ablation(name, "small"), values)
     grid = _for_arms(registry.ablation(name, choose_profile(workspace, profile)), values)
+    _check_models(name, grid)
     trained = list(grid.trained)
     unmixed = {name: net for name, net in grid.unmixers.items() if name in trained}
     found = registry.generators(trained, grid.profile) | registry.unmixers(unmixed.values(), grid.profile)
     pending = {name: {f"learner.{UNMIXING}": PENDING} for name in unmixed}
-    settings = grid.generator_settings
-    return grid, {
-        name: _with_settings(name, each, settings.get(name, {}), pending.get(name, {})) for name, each in found.items()
-    }
+    return grid, {name: _with_settings(grid, name, each, pending.get(name, {})) for name, each in found.items()}
 
 
 def _for_arms(grid: Ablation, values: Mapping[str, Any]) -> Ablation:
-    """Return a grid with a user's values; arms without use for the profile's own choice among states or arms drop it."""
+    """Return a grid with a user's values; arms that have no use for what the profile fills for its own arms drop that."""
     if "arms" not in values:
         return grid.override(values)
-    plain = {"checkpoints": ["best"], "choose": "nothing"}
-    bare = grid.override({**{name: value for name, value in plain.items() if name not in values}, **values})
-    for name in plain.keys() - values.keys():
+    plain = {name: value for name, value in PLAIN.items() if name not in values}
+    bare = grid.override({**plain, **values})
+    for name in plain:
         try:
             kept = bare.override({name: grid.model_dump(mode="json")[name]})
             arms(kept)
@@ -196,22 +200,36 @@ def _for_arms(grid: Ablation, values: Mapping[str, Any]) -> Ablation:
     return bare
 
 
-def _in_a_grid(name: str, example: re.Match[str]) -> str:
-    """Return the example of a generator's setting as a grid's setting."""
-    value = example[2] if re.match(r"[\[{\d\-\"]|true|false|null", example[2]) else json.dumps(example[2])
-    return f'--set \'generator_settings={{"{name}":{{"{example[1]}":{value}}}}}\''
+def _check_models(name: str, grid: Ablation) -> None:
+    """Prove that the profile holds the models; a refusal says which models stand in the other profile alone."""
+    unknown = next((model for model in grid.models if model not in grid.classifiers), None)
+    if unknown is None:
+        return
+    other: Literal["small", "full"] = "full" if grid.profile == "small" else "small"
+    there = sorted(registry.ablation(name, other).classifiers.keys() - grid.classifiers.keys())
+    remedy = nearest(unknown, grid.classifiers)
+    if unknown in there or (there and not remedy.endswith("?")):
+        named = [unknown] if unknown in there else there
+        stand = f"{', '.join(named)} {'stands' if len(named) == 1 else 'stand'} in the {other} profile: --profile {other}"
+        remedy += f" {stand}" if remedy.endswith("?") else f"; {stand}"
+    raise ConfigError(f"models names {unknown!r}", remedy)
 
 
-def _with_settings(name: str, base: Experiment, settings: Mapping[str, Any], pending: Mapping[str, Any]) -> Experiment:
+def _with_settings(grid: Ablation, name: str, base: Experiment, pending: Mapping[str, Any]) -> Experiment:
     """Return the experiment of a generator with a grid's changes to it; a refusal of these names the generator."""
+    settings = grid.generator_settings.get(name, {})
     try:
         return base.override({**settings, **pending})
     except ConfigError as error:
         if not settings:
             raise
-        form = f'{{"{name}":{{"PATH":VALUE}}}}'
-        remedy = re.sub(r"--set '?([\w.]+)=(.+?)'?$", partial(_in_a_grid, name), error.remedy)
+        remedy = re.sub(
+            r"--set ('?)([\w.]+=.+?)\1$",
+            lambda example: grid.with_settings(name, parse_overrides([example[2]])),
+            error.remedy,
+        )
         remedy += "" if not remedy or remedy.endswith((".", "?")) else "."
+        form = f'{{"{name}":{{"PATH":VALUE}}}}'
         where = "" if "generator_settings" in remedy else f"Its settings in a grid: --set 'generator_settings={form}'."
         raise ConfigError(f"generator_settings of {name}: {error.what}", f"{remedy} {where}".strip()) from None
 

@@ -274,6 +274,9 @@ class PlanBuilder:
             if diagnosis in learnt and learner.condition == "none" and learner.told_apart:
                 told = json.dumps({arm.generator: {**learner.told_apart, "data.diagnoses": "all"}})
                 remedy = f"Tell it the diagnosis: --set 'generator_settings={told}'."
+            elif diagnosis not in learnt:
+                wanted = self.grid.with_settings(str(arm.generator), {"data.diagnoses": [diagnosis]})
+                remedy = f"{remedy} What it learns stands in generator_settings: {wanted}."
             raise ConfigError(
                 f"arm {arm.name}, generator {arm.generator}: {error.what}{rgb}",
                 f"{remedy} Or leave that arm out, or take a smaller ratio or another generator.",
