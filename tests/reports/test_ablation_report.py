@@ -14,7 +14,7 @@ from hyperderm.reports.ablation.sections import caveats, content
 from hyperderm.reports.ablation.tables import FIRST_METRICS, TABLES, csv_files, estimate_cell, set_table
 from hyperderm.reports.document import Image, Notes, escaped, image, markdown, page
 from hyperderm.reports.number_format import MISSING, chance, hours, number, percent, ratio, signed, span, tally
-from hyperderm.statistics.ablation_results import METRICS, Estimate, UndeclaredDifference
+from hyperderm.statistics.ablation_results import METRICS, CellValue, Estimate, UndeclaredDifference
 from tests.reports import ablation_cases as cases
 from tests.reports.reading import Page
 
@@ -379,6 +379,20 @@ def test_differences_nobody_declared_have_a_table_of_their_own(small):
     assert [(r["arm"], r["reference"], r["model"], r["difference"], r["p"]) for r in found] == [
         ("shsgan_only", "real", model, "-0.123", "0.004") for model in analysis.models
     ]
+
+
+def test_a_model_without_chance_is_said_to_have_one_training():
+    whole = replace(cases.analysis(), seeds=(0, 1))
+    said = dict(answer_lines(whole))["What was tested"]
+    assert not [each for each in said if "without chance" in each]
+    alike = tuple(
+        replace(each, cells={"auroc": tuple(CellValue(fold, seed, 0.7 + fold / 100) for fold in (0, 1) for seed in (0, 1))})
+        if (each.arm, each.model) == ("real", whole.models[0])
+        else each
+        for each in whole.arms
+    )
+    said = dict(answer_lines(replace(whole, arms=alike)))["What was tested"]
+    assert said[1] == f"{whole.models[0]} is fitted without chance: its trainings on the same cubes are equal."
 
 
 def test_a_grid_of_real_cubes_alone_misses_nothing():

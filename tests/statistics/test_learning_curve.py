@@ -508,6 +508,8 @@ def test_coverage(world):
     weak, rate .5                       94.9  72.3  95.6
     two seeds of strong effect          96.4  66.1  96.2
     24 melanoma groups                  95.6  79.3  98.1 (few groups make the rate's interval wider than need be)
+    steep, a control's two points, .5   94.3  99.7  96.3 (2026-12-01)
+    weak, likewise                      95.0  72.3  96.8
 
     The worlds share their random numbers, so the rows are not independent. 800 studies of another seed gave 95
     for the slope, 96.5 to 97.0 for the rate on the steep curve, 97.1 to 97.6 on the weak one and 97.6 at 24 groups.
@@ -540,7 +542,11 @@ BENT = World(slope=0.037, bent=0.57, rate=1.0)
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("control", [False, True])
 def test_where_a_curve_flattens_rates_are_told_too_small(control):
-    """Successive doublings gain .065, .037 and .021. What README and each report say of it: a bound, not a promise."""
+    """Successive doublings gain .065, .037 and .021. What README and each report say of it: a bound, not a promise.
+
+    Measured on 2026-12-01: the interval of a rate of 1 holds it in 81 % of studies by the curve of real cubes, in 84 % by a
+    control's two points.
+    """
     found = held(BENT._replace(control=control), 400)
     print(found)
     assert 0.76 <= found.rate <= 0.89

@@ -92,7 +92,7 @@ def answer_lines(analysis: Analysis, lacking: Sequence[LeftOut] = ()) -> list[Li
     controls = [*silent_controls(a), *_lacking_controls(a, lacking)] if compared else []
     lines = [
         ("Can the study be trusted?", control_warnings(a)),
-        ("What was tested", [tested, *_real_alone(a)]),
+        ("What was tested", [tested, *_without_chance(a), *_real_alone(a)]),
         ("Would more real melanomas help?", learning_sentences(a) or [NO_CURVE]),
         ("Do synthetic melanomas help?", _decided(a)),
         ("What is a synthetic melanoma worth?", rate_sentences(a)),
@@ -153,6 +153,21 @@ def _shown(decisions: Sequence[Decision]) -> str:
     told = f"difference of {least}" if least == most else f"difference of {least} to {most}, depending on the arm,"
     but = f" (of {hidden} of the {len(decisions)}: none that is possible)" if hidden else ""
     return f"A true {told} would have been shown four times in five{but}; smaller gains or harms may have gone unseen."
+
+
+def _without_chance(a: Analysis) -> list[str]:
+    """Return which models give the same on every training: further seeds of theirs are no further trainings."""
+    alike = []
+    for each in (each for each in a.arms if each.arm == REAL and len(a.seeds) > 1):
+        by_fold: dict[int, list[float | None]] = {}
+        for cell in each.cells["auroc"]:
+            by_fold.setdefault(cell.fold, []).append(cell.value)
+        if all(len(values) > 1 and len(set(values)) == 1 for values in by_fold.values()):
+            alike.append(each.model)
+    if not alike:
+        return []
+    is_fitted, its = ("is fitted", "its") if len(alike) == 1 else ("are fitted", "their")
+    return [f"{_listed(alike)} {is_fitted} without chance: {its} trainings on the same cubes are equal."]
 
 
 def _real_alone(a: Analysis) -> list[str]:

@@ -279,7 +279,7 @@ def _arms(analysis: Analysis, facts: ReportFacts) -> Section:
     said = (
         "Melanoma is the positive class. Rank metrics (AUROC, AUPRC, specificity at a sensitivity, sensitivity at a "
         "specificity) are computed within fold and seed and averaged; metrics of decisions use the threshold that each "
-        "cell chose on validation and are pooled over folds."
+        "cell chose on validation, where sensitivity plus specificity is largest (Youden), and are pooled over folds."
     )
     shown = (
         tables.main_table(analysis, facts), tables.second_table(analysis, facts),

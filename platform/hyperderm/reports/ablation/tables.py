@@ -215,14 +215,15 @@ def set_table(facts: ReportFacts) -> Table:
             )
         )  # fmt: skip
     columns = (
-        Column("generator", True), Column("fold"), Column("cubes"), Column("rejected"), Column("derived from train", True),
-        Column("copies of train lesions"), Column("audit", True),
+        Column("generator", True), Column("fold"), Column("cubes"), Column("rejected"),
+        Column("made from train's colours", True), Column("copies of train lesions"), Column("audit", True),
         Column("told from real (AUROC)"), Column("checkpoint", True),
     )  # fmt: skip
     caption = (
-        "Synthetic sets. One cube in a thousand that is no copy reaches the audit's threshold. Told from "
-        "real: how well a logistic regression on spectral features tells the set's melanomas from train's; 0.5 is "
-        "indistinguishable."
+        "Synthetic sets. Rejected: drawn and left out, such as cubes out of range. One cube in a thousand that is no copy "
+        "reaches the audit's threshold; passed: too few copies were found to call the set one of copies, and the note says "
+        "how many of known copies would have been found. Told from real: how well a logistic regression on spectral "
+        "features tells the set's melanomas from train's; 0.5 is indistinguishable."
     )
     return Table(caption, columns, tuple(rows), notes.listed)
 
