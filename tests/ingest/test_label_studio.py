@@ -273,7 +273,7 @@ keys = [
 ]
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(keys), anything), st.sampled_from(["brushlabels", "polygonlabels"]))
 def test_no_export_crashes(tmp_path, changes, kind):
     damaged = [

@@ -149,7 +149,7 @@ def test_the_field_says_what_the_fit_takes():
         ([50, 50], "data.percentiles = [50, 50] is refused: the lower one comes first"),
         ([-1, 99], "data.percentiles = -1 is refused: it should be greater than or equal to 0"),
         ([1, 101], "data.percentiles = 101 is refused: it should be less than or equal to 100"),
-        ([1], "data.percentiles = [1] is refused: Tuple should have at least 2 items"),
+        ([1], "data.percentiles = [1] is refused: it should name at least 2"),
         ([1, 50, 99], "data.percentiles = [1, 50, 99] is refused: Tuple should have at most 2 items"),
     ],
 )
