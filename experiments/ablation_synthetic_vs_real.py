@@ -15,7 +15,7 @@ GENERATORS = ("shsgan",)
 
 
 def ablation(profile: Profile) -> Ablation:
-    """Return the whole grid; `small` takes two CPU cores twenty minutes, `full` takes a machine with GPU a night."""
+    """Return the whole grid; `small` takes two CPU cores under half an hour, `full` takes a machine with GPU a night."""
     if profile == "small":
         steps = TrainingConfig(batch_size=16, images=12_000, validate_every=1_200)
         return Ablation(

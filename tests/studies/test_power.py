@@ -309,6 +309,22 @@ def test_what_is_no_finished_grid_is_refused(spoilt, pilot_plan, real, tmp_path)
     assert error.what == f"--pilot nowhere: there is no such folder, also not in {tmp_path}"
 
 
+@pytest.mark.parametrize(
+    ("curve", "said"),
+    [
+        ({"points": [], "slope": {"value": 0.1}}, "curves.0.points"),
+        ({"points": [{"arm": "real"}], "slope": {"value": 0.1}}, "curves.0.points.0.share"),
+        ({"points": [{"arm": "real", "share": 1.0}], "slope": {"value": 0.1}}, "a slope needs two different shares"),
+        ({"points": [{"arm": "real", "share": 1.0}]}, "curves.0.slope"),
+    ],
+)
+def test_damaged_curves_of_a_pilot_are_named(spoilt, pilot_plan, real, curve, said):
+    folder = spoilt({"curves": [{"model": "small_cnn", **curve}]})
+    error = refusal(StudyError, lambda: read_pilot(folder, real, pilot_plan.grid))
+    assert "analysis.json cannot be read" in error.what
+    assert said in error.what
+
+
 def test_a_pilot_is_named_below_the_runs_or_by_its_path(pilot, real, tmp_path):
     made = plan(real)
     by_name = power_of(workspace(tmp_path), request(real, pilot.parent, pilot="small"), made, tmp_path / "night")

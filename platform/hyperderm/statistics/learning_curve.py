@@ -249,7 +249,8 @@ def _curve_notes(
     panels: Sequence[Panel], used: Sequence[Panel], shares: Sequence[float], weights: BootstrapWeights
 ) -> Iterator[str]:
     if left := [panel.arm for panel in panels if panel.arm not in {each.arm for each in used}]:
-        yield f"{', '.join(left)} shares no cell with the other points and is left out."
+        alone = "shares no cell with the other points and is" if len(left) == 1 else "share no cell with the others and are"
+        yield f"{', '.join(left)} {alone} left out."
     yield from _cell_notes([panel for panel in panels if panel.arm not in left], used)
     if (groups := _melanoma_groups(used[0])) < CHECKED_GROUPS:
         yield (

@@ -59,9 +59,9 @@ def curve_power(plan: Plan, pilot: Pilot | None) -> CurvePower | None:
             slopes[model] = spread.detectable_slope(*counts, mine)
             assumed.append((model, chance))
     if assumed:
-        told = assumptions(any(chance for _, chance in assumed))
-        missing = f"pilot {pilot.name} has no learning curve of {', '.join(model for model, _ in assumed)}" if pilot else ""
-        sources.append(told.replace("no pilot", missing, 1) if missing else told)
+        models = ", ".join(model for model, _ in assumed)
+        why = f"pilot {pilot.name} has no learning curve of {models}" if pilot else "no pilot"
+        sources.append(assumptions(any(chance for _, chance in assumed), why))
     return CurvePower(slopes, tuple(sources))
 
 

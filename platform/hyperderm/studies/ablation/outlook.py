@@ -193,11 +193,14 @@ def pilot_spread(measured: Measured | MeasuredCurve, tested: Sequence[FoldSize],
     return power.measured(measured.lesion_variance, measured.seed_variance, measured.stretch, cells, sizes, training_sd)
 
 
-def assumptions(trainings: bool) -> str:
-    """Return what is assumed of the variance without a pilot; `trainings`: whether some model differs between trainings."""
-    told = (
-        f"no pilot, so it is assumed: AUROC {power.AUROC:g} of both arms, correlation {power.CORRELATION:g} of their scores"
-    )
+def assumptions(trainings: bool, why: str = "no pilot") -> str:
+    """Return what is assumed of the variance.
+
+    Args:
+        trainings: whether some model differs between trainings.
+        why: what is lacking, so that it is assumed.
+    """
+    told = f"{why}, so it is assumed: AUROC {power.AUROC:g} of both arms, correlation {power.CORRELATION:g} of their scores"
     return f"{told}, standard deviation {power.TRAINING_SD:g} of an AUROC between trainings" if trainings else told
 
 

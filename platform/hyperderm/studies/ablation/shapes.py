@@ -126,10 +126,32 @@ class _Contrast(BaseModel):
     cells: Annotated[list[_Cell], Field(min_length=1)]
 
 
+class _Point(BaseModel):
+    arm: str
+    share: Annotated[float, Field(gt=0, le=1)]
+
+
+class _Slope(BaseModel):
+    value: Annotated[float, Field(allow_inf_nan=False)] | None
+
+
+class _Curve(BaseModel):
+    model: str
+    points: Annotated[list[_Point], Field(min_length=1)]
+    slope: _Slope
+
+    @model_validator(mode="after")
+    def _has_two(self) -> Self:
+        if self.slope.value is not None and len({each.share for each in self.points}) < 2:
+            raise PydanticCustomError("curve", "a slope needs two different shares")
+        return self
+
+
 class _Analysis(BaseModel):
     resamples: int
     seed: int
     contrasts: list[_Contrast]
+    curves: list[_Curve] = []
 
 
 class _Identity(BaseModel):
